@@ -4,8 +4,9 @@ A connector is two sources of `Raw` messages, one per input stream, and one sink
 their offsets and sinks their marks in Bytewax snapshots; neither looks into a message. `files` is embedded (append-only
 JSON lines on the volume), `kafka` is the deployment form; the flow cannot tell them apart.
 
-A sink takes `(source_id, line)`: the output's identity and its JSON without a newline. It passes every output on once
-and in the order in which it came, however often it is handed in (see `marks`).
+A sink writes lines, `(source_id, JSON without a newline)`, every one once and in the order in which they came, however
+often they are handed in (see `marks`). Bytewax keeps the routing key of a keyed item to itself, so the flow hands in
+`(source_id, (source_id, JSON))`; a sink with several partitions routes by the owner in the source id.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from dataflow.messages import Raw
 if TYPE_CHECKING:
     from dataflow.config import Config
 
+Line = tuple[str, bytes]
+"""One output as a sink writes it: its source id, its JSON without a newline."""
+
 RawSource = FixedPartitionedSource[Raw, Any]
-LineSink = FixedPartitionedSink[bytes, Any]
+LineSink = FixedPartitionedSink[Line, Any]
 
 OUTPUTS = ("reports", "models", "acks", "dead_letters")
 """The four outputs, by the names that `messages.topic_of` gives."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from dataflow.connectors import Line
 from dataflow.messages import split_source_id
 
 Rank = tuple[int, ...]
@@ -35,9 +36,9 @@ class Marks:
         self._ranks[owner] = rank
         return True
 
-    def fresh(self, outputs: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    def fresh(self, lines: Iterable[Line]) -> list[Line]:
         """Return what was not written before, in order, and move the marks past it."""
-        return [(source_id, line) for source_id, line in outputs if self.advance(source_id)]
+        return [line for line in lines if self.advance(line[0])]
 
     def snapshot(self) -> dict[str, Rank]:
         """Return a copy that later outputs do not change."""
