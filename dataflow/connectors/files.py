@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from bytewax.outputs import StatefulSinkPartition
 from dataflow import shutdown
 from dataflow.connectors import OUTPUTS, Connectors, Line, LineSink, RawSource
 from dataflow.connectors.marks import Marks, Rank
+from dataflow.connectors.pace import ALWAYS_DUE, Pace
 from dataflow.connectors.tail import Place, Tail
 from dataflow.disk import fsync_folder, our_disk, take_lease
 from dataflow.errors import FactoryFault
@@ -45,10 +46,11 @@ def file_connectors(config: Config) -> Connectors:
     with our_disk(folder, "make the folder"):
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     take_lease(config.data_root)
+    pace = Pace()
 
     def source(stream: str) -> TopicFileSource:
         path = folder / f"{config.topics[stream]}.jsonl"
-        return TopicFileSource(path, stream, max_bytes=config.limits.message_bytes)
+        return TopicFileSource(path, stream, max_bytes=config.limits.message_bytes, pace=pace)
 
     sinks = {name: TopicFileSink(folder / f"{config.topics[name]}.jsonl") for name in OUTPUTS}
     return Connectors(commands=source(COMMANDS), datasets=source(DATASETS), sinks=sinks)
@@ -66,8 +68,8 @@ class TopicFileSource(RawSource):
         The stream's name in positions.
     max_bytes : int
         A longer line is handed on cut to `max_bytes + 1` bytes, for `decode` to refuse.
-    poll : timedelta
-        Rest between looks at a file that has nothing new.
+    pace : Pace
+        The rest while nothing comes in, shared with the other source.
     stop_at_end : bool
         End at the end of the file instead of waiting for more.
     """
@@ -75,7 +77,7 @@ class TopicFileSource(RawSource):
     path: Path
     stream: str
     max_bytes: int
-    poll: timedelta = timedelta(milliseconds=20)
+    pace: Pace = field(default_factory=Pace)
     stop_at_end: bool = False
 
     def list_parts(self) -> list[str]:
@@ -94,7 +96,6 @@ class _Messages(StatefulSourcePartition[Raw, tuple[int, int]]):
         self._source, self._place = source, place
         self._tail = Tail(source.path, place, source.max_bytes)
         self._ready: deque[tuple[Place, bytes]] = deque()
-        self._awake: datetime | None = None
 
     def next_batch(self) -> list[Raw]:
         """Hand on one message: after SIGTERM there must be no others on their way."""
@@ -105,17 +106,17 @@ class _Messages(StatefulSourcePartition[Raw, tuple[int, int]]):
         if not self._ready:
             if self._source.stop_at_end:
                 raise StopIteration
-            self._awake = datetime.now(timezone.utc) + self._source.poll
+            self._source.pace.idle()
             return []
-        self._awake = None
+        self._source.pace.busy()
         place, value = self._ready.popleft()
         self._place = self._ready[0][0] if self._ready else self._tail.place
         origin = f"{self._source.path}:{place.line + 1}"
         return [Raw(Position(self._source.stream, PARTITION, place.offset), value, origin=origin)]
 
-    def next_awake(self) -> datetime | None:
-        """Return when to look again; None for at once."""
-        return self._awake
+    def next_awake(self) -> datetime:
+        """Look whenever asked: the pace sees to the rest."""
+        return ALWAYS_DUE
 
     def snapshot(self) -> tuple[int, int]:
         """Return bytes and lines handed on."""
