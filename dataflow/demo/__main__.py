@@ -1,0 +1,126 @@
+"""The demo: a collector, the factory and a controller on a week of ship traffic in New York harbour.
+
+`python -m dataflow.demo` starts the three as processes, shows what happens, starts the factory again if it dies, and at
+the end checks that everything did happen: only then is the exit status 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from pathlib import Path
+
+from dataflow.demo.board import FEED, Board
+from dataflow.demo.processes import DemoFailed, Neighbourhood
+from dataflow.demo.summary import closing, missing, summarise, write
+from dataflow.demo.topics import Topic
+from dataflow.demo.view import LiveView, PlainView, View
+
+PATIENCE = 300.0
+"""Seconds without any news before the demo gives up."""
+_TICK = 0.05
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the demo; return the exit status: 0, 1 if something did not happen, 2 for wrong options, 130 after Ctrl-C."""
+    try:
+        _demo(_arguments())
+    except DemoFailed as failed:
+        print(f"demo: {failed}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"demo: {error.filename or 'the volume'}: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("demo: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    begin = time.monotonic()
+    root = _make_root(arguments.data_root)
+    board = Board()
+    view: View = PlainView() if arguments.plain or not sys.stdout.isatty() else LiveView()
+    _converse(root, arguments, board, view)
+    ending = judge(root, board)
+    write_summary(root, board, ending, seconds=time.monotonic() - begin)
+    show_ending(root, board, ending)
+    if lacking := missing(root, board, ending, steps=arguments.steps):
+        raise DemoFailed("; ".join(lacking))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m dataflow.demo", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="an empty or new folder (default: demo-data/run-N)")
+    parser.add_argument("--speed", type=float, default=4.0, help="days of traffic per second, at most (default: 4)")
+    parser.add_argument("--steps", type=int, default=12, help="steps of the search (default: 12)")
+    parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
+    arguments = parser.parse_args()
+    if arguments.steps < 1:
+        parser.error(f"--steps must be 1 or more, not {arguments.steps}")
+    if not arguments.speed > 0:
+        parser.error(f"--speed must be more than 0 days a second, not {arguments.speed}")
+    return arguments
+
+
+def _make_root(chosen: Path | None) -> Path:
+    """Make the data root with its folders; the default is a fresh one below the working directory."""
+    root = chosen or next(
+        folder for number in itertools.count(1) if not (folder := Path("demo-data") / f"run-{number}").exists()
+    )
+    root = root.absolute()
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise DemoFailed(f"{root} is occupied: choose an empty or new folder with --data-root")
+    for folder in ("topics", "buckets", "logs"):
+        (root / folder).mkdir(mode=0o750, parents=True)
+    return root
+
+
+def _converse(root: Path, arguments: argparse.Namespace, board: Board, view: View) -> None:
+    """Run the three processes to the end of their conversation and show it."""
+    neighbourhood = Neighbourhood(root, steps=arguments.steps, speed=arguments.speed)
+    topics = {name: Topic(root, name) for name in FEED}
+    with view:
+        view.say(f"data root {root}")
+        try:
+            neighbourhood.start()
+            view.say(f"factory started as process {neighbourhood.factory.pid}")
+            _watch(neighbourhood, topics, board, view)
+        finally:
+            status = neighbourhood.stop()
+        view.say("collector, controller and factory have ended")
+        view.show(board)
+    if status != 0:
+        raise DemoFailed(f"the factory did not end by itself when asked to: status {status}")
+
+
+def _watch(neighbourhood: Neighbourhood, topics: dict[str, Topic], board: Board, view: View) -> None:
+    news = time.monotonic()
+    done = False
+    while not done:
+        done = neighbourhood.done()  # asked before the topics are read: what was said last is still heard
+        lines = _hear(topics, board)
+        if revived := neighbourhood.revive():
+            lines.append(revived)
+        for line in lines:
+            view.say(line)
+        view.show(board)
+        if lines:
+            news = time.monotonic()
+        elif time.monotonic() - news > PATIENCE:
+            raise DemoFailed(f"nothing happened for {PATIENCE:.0f} s; the logs are in {neighbourhood.factory.log.parent}")
+        time.sleep(_TICK)
+
+
+def _hear(topics: dict[str, Topic], board: Board) -> list[str]:
+    """Take the new messages; answers are read before questions, so that no answer is without its question."""
+    new = {name: topics[name].new() for name in reversed(FEED)}
+    return [line for name in FEED for message in new[name] for line in board.take(name, message)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""The demo's three processes: started in sessions of their own, so that Ctrl-C reaches the demo alone, and ended by it.
+
+A factory that dies is started again, on the same data root, as a deployment would do it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+MAX_STARTS = 5
+"""Starts of the factory before the demo gives up."""
+_GRACE = 30.0
+"""Seconds that a process has to end after SIGTERM before it is killed."""
+
+
+class DemoFailed(Exception):  # noqa: N818 - the demo's own end, told to a person
+    """Something that the demo was to show did not happen; the text is one line for a person."""
+
+
+class Process:
+    """One process and its log.
+
+    Parameters
+    ----------
+    name : str
+        What a person calls it; names the log.
+    command : list of str
+        Arguments of the Python interpreter.
+    root : Path
+        The demo's data root; the log is `<root>/logs/<name>.log`.
+    environment : Mapping of str to str
+        Added to the demo's own environment.
+    """
+
+    def __init__(self, name: str, command: list[str], root: Path, environment: Mapping[str, str]) -> None:
+        self.name, self._command, self._environment = name, command, dict(environment)
+        self.log = root / "logs" / f"{name}.log"
+        self.starts = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, once more if it ran before."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *self._command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | self._environment,
+                start_new_session=True,
+            )
+        self.starts += 1
+
+    @property
+    def pid(self) -> int:
+        """Process id of the newest start."""
+        assert self._process is not None
+        return self._process.pid
+
+    def status(self) -> int | None:
+        """Return the exit status (negative: the signal that ended it), None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def stop(self) -> int | None:
+        """End it: SIGTERM, and SIGKILL if that is not enough; return the exit status, None if it was never started."""
+        if self._process is None:
+            return None
+        self._process.terminate()
+        try:
+            return self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def last_words(self) -> str:
+        """Return the last line of its log: what a process says when it gives up."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+class Neighbourhood:
+    """The factory between its collector and its controller.
+
+    Parameters
+    ----------
+    root : Path
+        The demo's data root.
+    steps : int
+        Length of the search.
+    speed : float
+        Days of traffic per second, at most.
+    """
+
+    def __init__(self, root: Path, *, steps: int, speed: float) -> None:
+        settings = {
+            "FACTORY_CONFIG": str(Path(__file__).with_name("factory.toml")),
+            "FACTORY_DATA_ROOT": str(root),
+            "FACTORY_CONNECTOR": "files",
+        }
+        self._recovery = root / "recovery"
+        flow = ["-m", "bytewax.run", "dataflow.flow:flow", "-r", str(self._recovery), "-s", "1", "-b", "0"]
+        neighbour = [str(root), "--steps", str(steps)]
+        self.factory = Process("factory", flow, root, settings)
+        self._neighbours = [
+            Process("collector", ["-m", "dataflow.demo.collector", *neighbour, "--speed", str(speed)], root, {}),
+            Process("controller", ["-m", "dataflow.demo.controller", *neighbour], root, {}),
+        ]
+
+    def start(self) -> None:
+        """Make the recovery store, which is the factory's own, and start all three."""
+        self._recovery.mkdir(mode=0o700)
+        subprocess.run([sys.executable, "-m", "bytewax.recovery", str(self._recovery), "1"], check=True)
+        for process in (self.factory, *self._neighbours):
+            process.start()
+
+    def done(self) -> bool:
+        """Whether both neighbours have had their say.
+
+        Raises
+        ------
+        DemoFailed
+            If one of them ended for another reason.
+        """
+        statuses = {process: process.status() for process in self._neighbours}
+        for process, status in statuses.items():
+            if status:
+                raise DemoFailed(f"the {process.name} ended with status {status}: {process.last_words()}")
+        return all(status == 0 for status in statuses.values())
+
+    def revive(self) -> str | None:
+        """Start the factory again if it ended; return what there is to say about it.
+
+        Raises
+        ------
+        DemoFailed
+            If it does not stay alive.
+        """
+        status = self.factory.status()
+        if status is None:
+            return None
+        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        if self.factory.starts == MAX_STARTS:
+            raise DemoFailed(f"the factory was {how} {MAX_STARTS} times: {self.factory.last_words()} ({self.factory.log})")
+        self.factory.start()
+        return f"factory {how}; started again as process {self.factory.pid}"
+
+    def stop(self) -> int | None:
+        """End all three; return the factory's exit status."""
+        for process in self._neighbours:
+            process.stop()
+        return self.factory.stop()
