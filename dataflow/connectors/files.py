@@ -120,7 +120,7 @@ class _Messages(StatefulSourcePartition[Raw, tuple[int, int]]):
 
     def snapshot(self) -> tuple[int, int]:
         """Return bytes and lines handed on."""
-        return tuple(self._place)
+        return self._place.offset, self._place.line
 
     def close(self) -> None:
         """Let go of the file."""
@@ -188,6 +188,8 @@ class _Lines(StatefulSinkPartition[Line, tuple[int, dict[str, Rank]]]):
                 f"{self._path} has {size} bytes, but {self._length} were written: put the file back, "
                 "or delete the recovery store too, and what the journals retain is written again"
             )
+        if size == self._length:
+            return
         with self._path.open("rb") as file:
             file.seek(self._length)
             for line in file:
