@@ -38,7 +38,7 @@ class Code(str, Enum):
     UNTRUSTED_PATH = "untrusted_path", "a path leads outside the bucket folders, or to something that is not a file"
 
     def __str__(self) -> str:
-        return self.value
+        return str(self.value)
 
 
 class FactoryError(Exception):

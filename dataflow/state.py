@@ -6,12 +6,14 @@ belongs to a line exactly as long as `LineState.files` names it: deletions are w
 
 from __future__ import annotations
 
+import re
 from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
-from dataflow.errors import Code
-from dataflow.messages import Command, CommandId, Number, Position, Report
+from dataflow.errors import Code, ImpossibleTransition
+from dataflow.messages import Command, CommandId, Message, Number, Position, Report
 from spst.tree import Hyperparameters
 
 SCHEMA = 1
@@ -31,7 +33,6 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     start: int
     bytes: int
     rows: int
-    sha256: str
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +89,45 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """After a repeated opt_initialise: index of the step that a repeating controller would send next."""
     highest_id: int | None = None
     """Highest command number seen, None before the first command that has one."""
+
+    def first_of(self, command_id: CommandId, asked: Asked) -> Step | None:
+        """Return the recorded step that a step repeats, None if it is new.
+
+        While a cursor is set, only the step at the cursor can be repeated. Without one, a repeat asks for what is
+        recorded under an id that is not new: not above the highest number seen or, without a number, recorded itself.
+        """
+        if self.cursor is not None:
+            step = self.steps[self.cursor]
+            return step if step.asked == asked else None
+        number = number_of(command_id)
+        same = [step for step in self.steps if step.asked == asked]
+        same_id = [step for step in same if step.id == command_id]
+        if number is None:
+            repeated = same_id
+        elif self.highest_id is not None and number <= self.highest_id:
+            repeated = same_id or same
+        else:
+            repeated = []
+        return repeated[0] if repeated else None
+
+    def saw(self, command_id: CommandId) -> Session:
+        """Return the session with the highest number raised to this id's."""
+        numbers = [number for number in (self.highest_id, number_of(command_id)) if number is not None]
+        return replace(self, highest_id=max(numbers, default=None))
+
+    def rewound(self, command_id: CommandId) -> Session:
+        """Return the session after a repeated opt_initialise: the steps may come again from the first on."""
+        return replace(self, cursor=0 if self.steps else None, highest_id=number_of(command_id))
+
+    def advanced(self) -> Session:
+        """Return the session after a repeated step: the cursor, if there is one, stands on the next or at the end."""
+        if self.cursor is None:
+            return self
+        return replace(self, cursor=self.cursor + 1 if self.cursor + 1 < len(self.steps) else None)
+
+    def recorded(self, step: Step) -> Session:
+        """Return the session with a new step; what stood at the cursor and behind it is cut."""
+        return replace(self, steps=(*self.steps[: self.cursor], step), cursor=None)
 
 
 class Closed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -158,6 +198,52 @@ class LineState(msgspec.Struct, frozen=True, kw_only=True):
             held |= {locked.path, locked.manifest, locked.lock}
             held |= {f"models/{step.file}" for step in self.session.steps if step.file}
         return frozenset(held)
+
+    def validate(self) -> None:
+        """Check what holds after every message.
+
+        Raises
+        ------
+        ImpossibleTransition
+            Naming what does not hold.
+        """
+        session, waiting = self.session, [command.position for command in self.waiting]
+        finals, steps = self.models, session.steps if session else ()
+        made = [step for step in steps if step.file is not None]
+        ids = [model.model_id for model in finals], [step.model_id or 0 for step in made]
+        files = [model.file for model in finals] + [step.file for step in made]
+        rules = {
+            "schema, entry and model numbers": self.schema == SCHEMA and self.seq >= 0 and self.next_model_id >= 1,
+            "a current dataset beside a session": session is None or self.dataset is not None,
+            "the cursor on a step": session is None or session.cursor is None or 0 <= session.cursor < len(steps),
+            "a model or a code for every step": all((step.file is None) == (step.code is not None) for step in steps),
+            "hyperparameters for every model": not any(isinstance(step.asked, str) for step in made),
+            "rising model numbers below the next": all(
+                row == sorted(set(row)) and all(0 < number < self.next_model_id for number in row) for row in ids
+            ),
+            "a file for every model": len(files) == len(set(files)),
+            "an open session that has not ended": session is None
+            or session.timestamp not in (*self.failed, self.closed and self.closed.timestamp),
+            "few and different failures": len(set(self.failed)) == len(self.failed) <= FAILED_REMEMBERED,
+            "known and different waiting commands": len(set(waiting)) == len(waiting) and all(map(self.knows, waiting)),
+        }
+        broken = [rule for rule, holds in rules.items() if not holds]
+        if broken:
+            raise ImpossibleTransition(f"expected {'; '.join(broken)}, came {self}")
+
+
+def impossible(state: LineState, message: Message, what: str) -> ImpossibleTransition:
+    """Return the error that tells the story: key, state, message, and what cannot be."""
+    story = f"line {message.key!r} after entry {state.seq}: {what}; message {message}; state {state}"
+    return ImpossibleTransition(story)
+
+
+def number_of(command_id: CommandId) -> int | None:
+    """Return the number of a command: the id itself, or the digits at the end of a text (the last 18: 64 bits)."""
+    if isinstance(command_id, int):
+        return command_id
+    digits = re.search(r"[0-9]{1,18}\Z", command_id)
+    return int(digits[0]) if digits else None
 
 
 def mark_of(position: Position) -> str:
