@@ -10,17 +10,32 @@ from dataflow import logs
 from dataflow.errors import ConfigError, FactoryFault
 
 
-@pytest.fixture(autouse=True)
-def _configured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(logging.root, "handlers", [])
-    monkeypatch.setattr(logging.root, "level", logging.WARNING)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    logs.configure("INFO")
+class Log:
+    """What comes out after `configure`, undone at the end of the test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def configure(self, level: str) -> None:
+        self._monkeypatch.setattr(logging.root, "handlers", [])
+        self._monkeypatch.setattr(logging.root, "level", logging.WARNING)
+        self._monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+        logs.configure(level)
+
+    def lines(self) -> list[str]:
+        return self._capsys.readouterr().err.splitlines()
 
 
-def test_log_of_a_handled_message_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Log:
+    return Log(monkeypatch, capsys)
+
+
+def test_log_of_a_handled_message_is_one_line_of_json(log: Log) -> None:
+    log.configure("INFO")
     logs.handled("line-1", "opt_step", "success", {"fit": 0.0123456789}, id=7, dataset_version=3)
-    content = msgspec.json.decode(capsys.readouterr().err)
+    (line,) = log.lines()
+    content = msgspec.json.decode(line)
     assert content.pop("time").endswith("+00:00")
     assert content == {
         "level": "INFO",
@@ -35,33 +50,35 @@ def test_log_of_a_handled_message_is_one_line_of_json(capsys: pytest.CaptureFixt
     }
 
 
-def test_log_keeps_to_its_level(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_keeps_to_its_level(log: Log) -> None:
+    log.configure("INFO")
     logging.getLogger("dataflow.any").debug("not shown")
-    assert capsys.readouterr().err == ""
+    assert log.lines() == []
 
 
-def test_log_of_an_exception_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_of_an_exception_stays_one_line(log: Log) -> None:
+    log.configure("INFO")
     try:
         raise ValueError("what was wrong")
     except ValueError:
         logging.getLogger("dataflow.any").exception("failed")
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = log.lines()
     assert "what was wrong" in msgspec.json.decode(line)["traceback"]
 
 
 @pytest.mark.parametrize("fault", [FactoryFault("the disk is full"), ConfigError("no such section")])
-def test_fault_behind_what_bytewax_raises_ends_as_one_line(
-    fault: FactoryFault, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fault_behind_what_bytewax_raises_ends_as_one_line(fault: FactoryFault, log: Log) -> None:
+    log.configure("INFO")
     error = RuntimeError("error calling next_batch")
     error.__cause__ = fault
     sys.excepthook(RuntimeError, error, None)
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = log.lines()
     content = msgspec.json.decode(line)
     assert (content["level"], content["event"]) == ("CRITICAL", "stopped")
     assert (content["fault"], content["text"]) == (type(fault).__name__, str(fault))
 
 
-def test_any_other_error_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_other_error_keeps_its_traceback(log: Log) -> None:
+    log.configure("INFO")
     sys.excepthook(KeyError, KeyError("a bug"), None)
-    assert capsys.readouterr().err == "KeyError: 'a bug'\n"
+    assert log.lines() == ["KeyError: 'a bug'"]
