@@ -1,0 +1,136 @@
+"""Which combinations of sentences can be true together.
+
+`declared` looks at the declared exclusions only, and only outside negations; `realisable` runs through everything that events can
+be, given cells in which the predicates' truth is constant. Knows predicates as opaque things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+
+from spst.errors import AlphabetError
+from spst.expressions import And, Not, Or, Predicate, Sentence
+
+Exclusives = Sequence[frozenset[Predicate]]
+Row = tuple[bool, ...]
+Choices = frozenset[frozenset[Predicate]]
+
+
+def declared(sentences: Sequence[Sentence], exclusives: Exclusives, max_symbols: int) -> list[Row]:
+    """List the truth assignments that the declared exclusions leave, in lexicographic order.
+
+    An assignment stays if its true sentences, looking only at the parts not under a negation, can hold together with at most one
+    true predicate per exclusive set.
+
+    Raises
+    ------
+    AlphabetError
+        There are more than `max_symbols`.
+    """
+    rows: list[tuple[Row, Choices]] = [((), frozenset([frozenset()]))]
+    for sentence in sentences:
+        ways = _ways(sentence, exclusives)
+        longer = []
+        for row, choices in rows:
+            longer.append(((*row, False), choices))
+            if together := _together(choices, ways, exclusives):
+                longer.append(((*row, True), together))
+        if len(longer) > max_symbols:
+            raise _too_many(sentences, max_symbols)
+        rows = longer
+    return [row for row, _ in rows]
+
+
+def _ways(sentence: Sentence, exclusives: Exclusives) -> Choices:
+    """The least sets of declared predicates one of which a true sentence makes true; what stands under a negation is ignored."""
+    match sentence:
+        case Predicate():
+            return frozenset([frozenset(p for p in (sentence,) if any(p in group for group in exclusives))])
+        case Not():
+            return frozenset([frozenset()])
+        case And(operands):
+            ways: Choices = frozenset([frozenset()])
+            for operand in operands:
+                ways = _together(ways, _ways(operand, exclusives), exclusives)
+            return ways
+        case Or(operands):
+            return _least(way for operand in operands for way in _ways(operand, exclusives))
+
+
+def _together(left: Choices, right: Choices, exclusives: Exclusives) -> Choices:
+    unions = {a | b for a, b in product(left, right)}
+    return _least(union for union in unions if all(len(union & group) <= 1 for group in exclusives))
+
+
+def _least(sets: Iterable[frozenset[Predicate]]) -> Choices:
+    distinct = set(sets)
+    return frozenset(a for a in distinct if not any(b < a for b in distinct))
+
+
+def realisable(
+    sentences: Sequence[Sentence],
+    dimensions: Iterable[Sequence[Mapping[Predicate, bool]]],
+    exclusives: Exclusives,
+    max_symbols: int,
+) -> set[Row]:
+    """Find every truth assignment that some event can have.
+
+    Parameters
+    ----------
+    sentences : sequence of Sentence
+    dimensions : iterable of sequences
+        For every independent property of an event its cells; a cell tells the truth of the predicates on that property.
+        Together they cover every predicate of the sentences once.
+    exclusives : sequence of frozenset of Predicate
+        At most one predicate of each is true.
+    max_symbols : int
+        Limit on the result; the number of partial assignments on the way may be 64 times as large.
+
+    Raises
+    ------
+    AlphabetError
+        A limit is passed.
+    """
+    members = {p: [i for i, group in enumerate(exclusives) if p in group] for group in exclusives for p in group}
+    states: set[tuple[tuple[Sentence | bool, ...], frozenset[int]]] = {(tuple(sentences), frozenset())}
+    for cells in dimensions:
+        reached = set()
+        for partial, used in states:
+            for cell in cells:
+                hit = [i for p, true in cell.items() if true for i in members.get(p, ())]
+                if len(set(hit)) == len(hit) and used.isdisjoint(hit):
+                    reached.add((tuple(simplified(s, cell) for s in partial), used.union(hit)))
+        states = reached
+        if len(states) > 64 * max_symbols:
+            raise _too_many(sentences, max_symbols)
+    rows = {tuple(map(bool, row)) for row, _ in states}
+    if len(rows) > max_symbols:
+        raise _too_many(sentences, max_symbols)
+    return rows
+
+
+def simplified(sentence: Sentence | bool, truth: Mapping[Predicate, bool]) -> Sentence | bool:
+    """Put known truth values into a sentence; a bool comes out if they decide it."""
+    match sentence:
+        case bool():
+            return sentence
+        case Predicate():
+            return truth.get(sentence, sentence)
+        case Not(operand):
+            inner = simplified(operand, truth)
+            return not inner if isinstance(inner, bool) else Not(inner)
+        case And(operands) | Or(operands):
+            neutral = isinstance(sentence, And)
+            inners = [simplified(operand, truth) for operand in operands]
+            if (not neutral) in inners:
+                return not neutral
+            rest = tuple(inner for inner in inners if not isinstance(inner, bool))
+            return type(sentence)(rest) if rest else neutral
+
+
+def _too_many(sentences: Sequence[Sentence], max_symbols: int) -> AlphabetError:
+    return AlphabetError(
+        f"the alphabet of the {len(sentences)} sentences {', '.join(map(str, sentences))} has more than {max_symbols} symbols; "
+        "declare which predicates exclude each other, ~(p,q,..), leave out extras, or raise max_symbols"
+    )
