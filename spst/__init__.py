@@ -10,21 +10,34 @@ from spst.errors import (
     PatternError,
     SpstError,
 )
+from spst.events import Events, read_events
 from spst.pattern import Pattern, parse_pattern, parse_patterns
 from spst.predicates import load_predicates, predicate
+from spst.scoring import Score, ThresholdCurve
+from spst.symbols import SymbolCache
+from spst.training import SweepTable, TrainingSet
+from spst.tree import Hyperparameters
 
 __all__ = [
     "AlphabetError",
     "AutomatonError",
     "BadRowsError",
+    "Events",
     "EventsError",
     "HyperparameterError",
+    "Hyperparameters",
     "ModelFormatError",
     "Pattern",
     "PatternError",
+    "Score",
     "SpstError",
+    "SweepTable",
+    "SymbolCache",
+    "ThresholdCurve",
+    "TrainingSet",
     "load_predicates",
     "parse_pattern",
     "parse_patterns",
     "predicate",
+    "read_events",
 ]

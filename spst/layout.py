@@ -1,0 +1,141 @@
+"""Lines of text as columns: CSV with or without header, and JSON lines.
+
+Owns the conversion of blocks of whole lines: a fast path through pyarrow, and a slow one, line by line, for blocks with a
+line or value that pyarrow cannot convert, and to find the line to show for a bad row. Both call the same rows bad. Must not
+know: files, patterns, what a column means beyond its kind.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+
+from spst.errors import EventsError
+from spst.table import BadRow, Kind, Numbers, Table, Text, as_number
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+_SHOWN = 200  # characters of a line that an error message repeats
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How lines hold columns.
+
+    Attributes
+    ----------
+    names : columns in the order of a CSV line, or keys of the first JSON line
+    is_json : JSON lines, else CSV
+    has_header : the first line names the columns
+    integers : keys whose value is an integer in the first JSON line
+    """
+
+    names: tuple[str, ...]
+    is_json: bool
+    has_header: bool
+    integers: frozenset[str] = frozenset()
+
+    @classmethod
+    def sniff(cls, line: str, columns: Sequence[str] | None, where: str) -> Layout:
+        """Tell the layout from the first line.
+
+        Raises
+        ------
+        EventsError
+            No JSON object; no header, or one with a repeated name; a line that does not fit `columns`.
+        """
+        shown = f"the first line is {line[:_SHOWN]!r}"
+        if line.lstrip().startswith("{"):
+            entries = _json_object(line)
+            if entries is None:
+                raise EventsError(f"{where}: begins like JSON lines, but holds no JSON object; {shown}")
+            return cls(tuple(entries), True, False, frozenset(k for k, v in entries.items() if type(v) is int))
+        fields = tuple(next(csv.reader([line]), ()))
+        if columns is not None:
+            if fields and len(fields) != len(columns):
+                raise EventsError(f"{where}: expected {len(columns)} columns, found {len(fields)}; {shown}")
+            return cls(tuple(columns), False, fields == tuple(columns))
+        if all(as_number(field) is not None for field in fields):
+            raise EventsError(f"{where}: there is no header line, so the columns must be named by the caller; {shown}")
+        if len(set(fields)) < len(fields):
+            raise EventsError(f"{where}: the header names a column twice; {shown}")
+        return cls(fields, False, True)
+
+    def table(self, block: bytes, kinds: Mapping[str, Kind], number: Callable[[int], int]) -> Table:
+        """The columns of a block of lines; `number` makes a line's number in the file of that in the block (from 0)."""
+
+        def show(row: int) -> BadRow:
+            line, text = next(islice(_lines(block), row, None))
+            return BadRow(number(line) + 1, text[:_SHOWN])
+
+        try:
+            table = self._read_json(block, kinds) if self.is_json else self._read_csv(block, kinds)
+        except pa.ArrowInvalid:
+            return self._table_by_line(block, kinds, show)
+        columns = {name: _column(table.column(name), kind) for name, kind in kinds.items()}
+        return Table(columns, table.num_rows, None, show)
+
+    def _read_csv(self, block: bytes, kinds: Mapping[str, Kind]) -> pa.Table:
+        types = {name: pa.float64() if kind == "number" else _TEXT for name, kind in kinds.items()}
+        return pyarrow.csv.read_csv(
+            pa.BufferReader(block),
+            read_options=pyarrow.csv.ReadOptions(column_names=self.names, use_threads=False, block_size=len(block) + 1),
+            convert_options=pyarrow.csv.ConvertOptions(
+                include_columns=list(kinds) or [self.names[0]], column_types=types
+            ),
+        )
+
+    def _read_json(self, block: bytes, kinds: Mapping[str, Kind]) -> pa.Table:
+        text = {name: pa.int64() if name in self.integers else pa.string() for name in kinds}
+        schema = pa.schema([(name, pa.float64() if kind == "number" else text[name]) for name, kind in kinds.items()])
+        return pyarrow.json.read_json(
+            pa.BufferReader(block),
+            read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+
+    def _table_by_line(self, block: bytes, kinds: Mapping[str, Kind], show: Callable[[int], BadRow]) -> Table:
+        """The slow path: what cannot be used becomes NaN or a missing text."""
+        rows = [self._fields(line) for _, line in _lines(block)]
+        columns: dict[str, Numbers | Text] = {}
+        for name, kind in kinds.items():
+            values = [row.get(name) if row is not None else None for row in rows]
+            columns[name] = np.array([*map(as_number, values)], np.float64) if kind == "number" else Text.of(values)
+        return Table(columns, len(rows), np.array([row is None for row in rows], dtype=bool), show)
+
+    def _fields(self, line: str) -> dict[str, Any] | None:
+        if self.is_json:
+            return _json_object(line)
+        fields = next(csv.reader([line]))
+        return dict(zip(self.names, fields, strict=True)) if len(fields) == len(self.names) else None
+
+
+def _lines(block: bytes) -> Iterator[tuple[int, str]]:
+    """The lines of a block that are not empty, with their place in it."""
+    for number, line in enumerate(block.decode("utf-8", errors="replace").split("\n")):
+        if line.strip():
+            yield number, line.rstrip("\r")
+
+
+def _column(column: pa.ChunkedArray, kind: Kind) -> Numbers | Text:
+    if kind == "number":
+        return column.to_numpy()
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    return Text.from_arrow(column.combine_chunks())
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    try:
+        entries = json.loads(line)
+    except ValueError:
+        return None
+    return entries if isinstance(entries, dict) else None

@@ -1,0 +1,237 @@
+"""From events to symbols: the last place where events are known.
+
+Owns the stream of symbols with its partitions and resets, its arrangement for counting, and a bounded cache of what was
+encoded. Must not know: files, hyperparameters, trees.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spst.alphabet import Alphabet
+from spst.counts import IntArray, frozen
+from spst.errors import BadRowsError
+from spst.events import Events
+from spst.table import BadRow, Text
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """A stream of events, each reduced to its symbol, in the order of the file.
+
+    Attributes
+    ----------
+    symbols : uint8 or uint16, shape (n,)
+        Symbol of each event; ``n_symbols`` at a reset row.
+    partitions : uint8, uint16 or int32, shape (n,), or None
+        Partition of each event and reset row, as a place in `values`; None: one partition.
+    values : tuple of str
+        Partition values, in the order of their first occurrence.
+    n_symbols, n_events, rows, rows_skipped : int
+        Size of the alphabet; events, which are rows less resets and bad ones; rows read; bad rows.
+    timestamps : (float, float) or None
+        Smallest and largest timestamp of the events.
+    first_bad : BadRow or None
+    """
+
+    symbols: IntArray
+    partitions: IntArray | None
+    values: tuple[str, ...]
+    n_symbols: int
+    n_events: int
+    rows: int
+    rows_skipped: int
+    timestamps: tuple[float, float] | None
+    first_bad: BadRow | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.symbols.nbytes + (0 if self.partitions is None else self.partitions.nbytes)
+
+    def check(self, max_bad_rows: float) -> None:
+        """Refuse a stream of which more than a share of the rows, 0..1, was bad.
+
+        Raises
+        ------
+        BadRowsError
+        """
+        if self.first_bad is not None and self.rows_skipped > max_bad_rows * self.rows:
+            raise BadRowsError(self.rows_skipped, self.rows, self.first_bad.line, self.first_bad.text)
+
+
+def symbol_type(n_symbols: int) -> type[np.unsignedinteger]:
+    """The smaller unsigned type that holds all symbols and the mark of a reset row."""
+    return np.uint8 if n_symbols <= np.iinfo(np.uint8).max else np.uint16
+
+
+def encode(
+    events: Events, alphabet: Alphabet, partition_by: str | None = None, progress: Callable[[int], None] | None = None
+) -> Symbols:
+    """Read events once and keep their symbols.
+
+    Parameters
+    ----------
+    partition_by : str or None
+        Attribute that tells an event's partition.
+    progress : called with the number of rows read so far, after every batch
+
+    Raises
+    ------
+    EventsError, AlphabetError
+        See `Events.batches` and `Alphabet.encode`.
+    """
+    n, kind = len(alphabet), symbol_type(len(alphabet))
+    numbering: dict[str, int] = {}
+    symbols, partitions = [np.zeros(0, dtype=kind)], [np.zeros(0, dtype=np.int32)]
+    rows = skipped = n_events = 0
+    spans: list[tuple[float, float]] = []
+    first_bad: BadRow | None = None
+    for batch in events.batches(alphabet.columns, partition_by):
+        marks = np.full(len(batch.is_event), n, dtype=kind)
+        marks[batch.is_event] = alphabet.encode(batch.columns)
+        symbols.append(marks)
+        if batch.partition is not None:
+            partitions.append(_renumbered(batch.partition, numbering))
+        rows, skipped, n_events = rows + batch.rows, skipped + batch.skipped, n_events + int(batch.is_event.sum())
+        spans += [batch.timestamps] if batch.timestamps else []
+        first_bad = first_bad or batch.first_bad
+        if progress is not None:
+            progress(rows)
+    return Symbols(
+        symbols=frozen(np.concatenate(symbols)),
+        partitions=None if partition_by is None else frozen(_narrow(np.concatenate(partitions), len(numbering))),
+        values=tuple(numbering),
+        n_symbols=n,
+        n_events=n_events,
+        rows=rows,
+        rows_skipped=skipped,
+        timestamps=_joined_span(spans),
+        first_bad=first_bad,
+    )
+
+
+def _renumbered(column: Text, numbering: dict[str, int]) -> npt.NDArray[np.int32]:
+    """Codes of a batch as codes of the stream; new values are added to `numbering`."""
+    return np.array([numbering.setdefault(value, len(numbering)) for value in column.values], dtype=np.int32)[
+        column.codes
+    ]
+
+
+def _narrow(codes: npt.NDArray[np.int32], n_values: int) -> IntArray:
+    return codes.astype(np.uint8 if n_values <= 1 << 8 else np.uint16 if n_values <= 1 << 16 else np.int32, copy=False)
+
+
+def _joined_span(spans: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
+
+
+def join(parts: Sequence[Symbols]) -> Symbols:
+    """One stream of several in a row; all from the same alphabet and partition attribute."""
+    if len(parts) == 1:
+        return parts[0]
+    numbering: dict[str, int] = {}
+    partitions = None
+    if parts[0].partitions is not None:
+        codes = [_renumbered(Text(part.partitions, part.values), numbering) for part in parts]
+        partitions = frozen(_narrow(np.concatenate(codes), len(numbering)))
+    return Symbols(
+        symbols=frozen(np.concatenate([part.symbols for part in parts])),
+        partitions=partitions,
+        values=tuple(numbering),
+        n_symbols=parts[0].n_symbols,
+        n_events=sum(part.n_events for part in parts),
+        rows=sum(part.rows for part in parts),
+        rows_skipped=sum(part.rows_skipped for part in parts),
+        timestamps=_joined_span([part.timestamps for part in parts if part.timestamps]),
+        first_bad=next((part.first_bad for part in parts if part.first_bad), None),
+    )
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Events only, partition after partition, each in the order of the file: what counting works on.
+
+    Attributes
+    ----------
+    order : int64, shape (n_events,), or None
+        Place of each event among the stream's events and resets; None: unchanged.
+    symbols : unsigned integers, shape (n_events,)
+    starts : int64
+        Position of the first event of every segment: of a partition's events up to its next reset.
+    ends : int64
+        Position of the last event of every partition.
+    """
+
+    order: IntArray | None
+    symbols: IntArray
+    starts: IntArray
+    ends: IntArray
+
+
+def arrange(stream: Symbols) -> Arrangement:
+    """Sort a stream by partition (stable), and cut it at resets."""
+    symbols, partitions, order = stream.symbols, stream.partitions, None
+    if partitions is not None and len(stream.values) > 1:
+        order = stable_order(partitions)
+        symbols, partitions = symbols[order], partitions[order]
+    else:
+        partitions = None
+    after_reset = np.zeros(stream.n_events, dtype=bool)
+    if stream.n_events < len(symbols):
+        events = np.flatnonzero(symbols != stream.n_symbols)
+        after_reset = np.diff(events, prepend=-1) > 1
+        symbols, order = symbols[events], events if order is None else order[events]
+        partitions = None if partitions is None else partitions[events]
+    opens = np.zeros(stream.n_events, dtype=bool)
+    opens[:1] = True
+    if partitions is not None:
+        opens[1:] = partitions[1:] != partitions[:-1]
+    ends = np.append(np.flatnonzero(opens)[1:], stream.n_events) - 1 if stream.n_events else np.zeros(0, dtype=np.int64)
+    return Arrangement(order, symbols, np.flatnonzero(opens | after_reset), ends)
+
+
+def stable_order(codes: IntArray) -> IntArray:
+    """Indices that sort small codes, equal ones in their order; two radix passes where there are more than 65,536."""
+    if codes.dtype.itemsize <= 2:
+        return np.argsort(codes, kind="stable")
+    low = np.argsort((codes & 0xFFFF).astype(np.uint16), kind="stable")
+    return low[np.argsort((codes >> 16).astype(np.uint16)[low], kind="stable")]
+
+
+class SymbolCache:
+    """Encoded streams by content, so that buckets that several datasets share are encoded once; bounded, oldest use first.
+
+    Parameters
+    ----------
+    max_bytes : int
+        What the streams together may hold; a larger one is not kept.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._held: OrderedDict[Hashable, Symbols] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(stream.nbytes for stream in self._held.values())
+
+    def get(self, key: Hashable, make: Callable[[], Symbols]) -> Symbols:
+        """The stream of a key, made if it is not held; `key` stands for content, alphabet and partition attribute."""
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        stream = make()
+        self._held[key] = stream
+        while self.nbytes > self._max_bytes:
+            self._held.popitem(last=False)
+        return stream

@@ -1,0 +1,282 @@
+"""Prediction suffix trees: how they are learnt from counts, and how contexts find their node in them.
+
+Owns the hyperparameters, the learner (Ron, Singer, Tishby 1996 in the variant of Begleiter, El-Yaniv, Yona 2004: missing
+children are not added, so inner nodes are states too) and the frozen tree. Must not know: events, patterns, automata.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+
+import numpy as np
+
+from spst.counts import Contexts, FloatArray, IntArray, Successors, frozen
+from spst.errors import HyperparameterError, SpstError
+
+MAX_ORDER = 12
+MAX_HORIZON = 1_000_000  # events that a forecast may look ahead
+SUM_TOLERANCE = 1e-9  # a distribution may miss 1 by this much through rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """What a search may choose; checked on construction.
+
+    Attributes
+    ----------
+    order : int, 0..12
+        Length of the longest context, m.
+    p_min : float, 0..1
+        Contexts less probable than this are not looked at.
+    gamma : float, 0 <= gamma < 1
+        Least probability of every symbol after smoothing; n_symbols * gamma must not exceed 1 (checked when fitting).
+    threshold : float, 0..1
+        A forecast is positive iff its probability reaches this.
+    k : int, 1 or more
+        A forecast speaks about the next k events.
+    alpha : float, 0 or more
+        A context needs a symbol of probability (1 + alpha) * gamma at least.
+    r : float, 1 or more
+        That symbol's probability must be r times as large, or small, as without the context's oldest symbol.
+
+    Raises
+    ------
+    HyperparameterError
+        Outside its range, not a number, or not whole where a whole number is needed.
+    """
+
+    order: int
+    p_min: float
+    gamma: float
+    threshold: float
+    k: int
+    alpha: float = 0.001
+    r: float = 1.05
+
+    def __post_init__(self) -> None:
+        for name, kind, low, high in _RANGES:
+            value = getattr(self, name)
+            object.__setattr__(self, name, _number(name, kind, value, low, high))
+
+    def as_dict(self) -> dict[str, float]:
+        """Names and values, in the order of the fields."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+
+_RANGES: tuple[tuple[str, type, float, float], ...] = (
+    ("order", int, 0, MAX_ORDER),
+    ("p_min", float, 0, 1),
+    ("gamma", float, 0, math.nextafter(1, 0)),
+    ("threshold", float, 0, 1),
+    ("k", int, 1, MAX_HORIZON),
+    ("alpha", float, 0, math.inf),
+    ("r", float, 1, math.inf),
+)
+
+
+def _number(name: str, kind: type, value: object, low: float, high: float) -> float:
+    """`value` as an int or a float, if it is one and lies in its range."""
+    kinds = "a whole number" if kind is int else "a number"
+    span = f"from {low} to {high:.6g}" if math.isfinite(high) else f"of {low} or more"
+    problem = HyperparameterError(f"{name} must be {kinds} {span}, not {value!r}")
+    if isinstance(value, bool):
+        raise problem
+    try:
+        number = operator.index(value) if kind is int else float(value)  # type: ignore[call-overload,arg-type]  # a non-number raises
+    except (TypeError, ValueError):
+        raise problem from None
+    if not (math.isfinite(number) and low <= number <= high):
+        raise problem
+    return number
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A prediction suffix tree; node 0 is the root, nodes are sorted by depth.
+
+    Attributes
+    ----------
+    parent : int32, shape (n_nodes,)
+        Node of the label without its oldest symbol; the root is its own parent.
+    oldest : int32, shape (n_nodes,)
+        Oldest symbol of each label; -1 for the root.
+    distribution : float64, shape (n_nodes, n_symbols)
+        Probability of the next symbol; rows sum to 1.
+    depth : int32, shape (n_nodes,)
+        Length of each label.
+    children : int32, shape (n_nodes, n_symbols)
+        Node of the label with one older symbol; -1 if missing.
+    next_node : int32, shape (n_nodes, n_symbols)
+        Deepest node of the context that a symbol makes of a label; what is older than the label is forgotten.
+
+    Raises
+    ------
+    SpstError
+        The arrays are no tree, or a row of `distribution` is no distribution.
+    """
+
+    parent: IntArray
+    oldest: IntArray
+    distribution: FloatArray
+    depth: IntArray = field(init=False)
+    children: IntArray = field(init=False)
+    next_node: IntArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._check()
+        n_nodes, n_symbols = self.distribution.shape
+        children = np.full((n_nodes, n_symbols), -1, dtype=np.int32)
+        children[self.parent[1:], self.oldest[1:]] = np.arange(1, n_nodes, dtype=np.int32)
+        if np.count_nonzero(children >= 0) != n_nodes - 1:
+            raise SpstError("two nodes of a tree have the same label")
+        depth = self._depths()
+        for name, array in (
+            ("depth", depth),
+            ("children", children),
+            ("next_node", _next_nodes(self, depth, children)),
+        ):
+            object.__setattr__(self, name, array)
+        for entry in fields(self):
+            frozen(getattr(self, entry.name))
+
+    def _check(self) -> None:
+        n_nodes, n_symbols = self.distribution.shape
+        if not n_nodes or self.parent.shape != (n_nodes,) or self.oldest.shape != (n_nodes,):
+            raise SpstError(f"a tree of {n_nodes} nodes needs as many parents and symbols, at least one")
+        if n_nodes > 1 and not (
+            (self.parent[1:] < np.arange(1, n_nodes)).all()
+            and self.parent.min() >= 0
+            and 0 <= self.oldest[1:].min() <= self.oldest[1:].max() < n_symbols
+        ):
+            raise SpstError("a tree's nodes must follow their parents, and its symbols lie in the alphabet")
+        error = np.abs(self.distribution.sum(axis=1) - 1).max()
+        if not (error <= SUM_TOLERANCE and self.distribution.min() >= 0):
+            raise SpstError(
+                f"the next-symbol probabilities of every node must be 0 or more and sum to 1, off by {error}"
+            )
+
+    def _depths(self) -> IntArray:
+        depth, up = np.zeros(len(self.parent), dtype=np.int32), self.parent
+        while up.any():
+            depth += up > 0
+            up = self.parent[up]
+        depth[1:] += 1
+        if (np.diff(depth) < 0).any():
+            raise SpstError("a tree's nodes must be sorted by depth")
+        return depth
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    @property
+    def n_symbols(self) -> int:
+        """Size of the alphabet."""
+        return int(self.distribution.shape[1])
+
+    @property
+    def order(self) -> int:
+        """Length of the longest label."""
+        return int(self.depth[-1])
+
+    @cached_property
+    def leaf(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """bool, shape (n_nodes,): the node has no children."""
+        return frozen((self.children < 0).all(axis=1))
+
+    @cached_property
+    def labels(self) -> tuple[tuple[int, ...], ...]:
+        """The label of every node, most recent symbol first."""
+        labels: list[tuple[int, ...]] = [()]
+        for parent, oldest in zip(self.parent[1:].tolist(), self.oldest[1:].tolist(), strict=True):
+            labels.append((*labels[parent], oldest))
+        return tuple(labels)
+
+    def nodes_of(self, contexts: Contexts) -> IntArray:
+        """Deepest node of every context: the walk from the root along it, most recent symbol first.
+
+        Returns
+        -------
+        int32, shape (n_contexts,)
+        """
+        nodes = np.zeros(len(contexts), dtype=np.int32)
+        for length in range(1, contexts.order + 1):
+            rows = contexts.level(length)
+            nodes[rows] = _deeper(
+                self.depth, self.children, nodes[contexts.parent[rows]], contexts.oldest[rows], length - 1
+            )
+        return nodes
+
+
+def _deeper(depth: IntArray, children: IntArray, nodes: IntArray, older: IntArray, length: int) -> IntArray:
+    """One step further down the walk of contexts of which `length` symbols are walked, for those still on their way."""
+    below = children[nodes, older]
+    return np.where((below >= 0) & (depth[nodes] == length), below, nodes)
+
+
+def _next_nodes(tree: Tree, depth: IntArray, children: IntArray) -> IntArray:
+    """The node after every symbol, level by level: like its parent's, and one step further if that reaches full depth."""
+    following = np.empty_like(children)
+    following[0] = np.maximum(children[0], 0)
+    bounds = np.searchsorted(depth, np.arange(1, depth[-1] + 2))
+    for length, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True), start=1):
+        like_parent = following[tree.parent[first:last]]
+        following[first:last] = _deeper(depth, children, like_parent, tree.oldest[first:last, None], length)
+    return following
+
+
+def learn(counts: Successors, hyperparameters: Hyperparameters) -> Tree:
+    """Learn the tree of some hyperparameters from counts.
+
+    Raises
+    ------
+    HyperparameterError
+        The order is beyond that of the counts, or n_symbols * gamma > 1.
+    """
+    contexts, n, gamma = counts.contexts, counts.contexts.n_symbols, hyperparameters.gamma
+    if hyperparameters.order > contexts.order:
+        raise HyperparameterError(f"order {hyperparameters.order} is more than the {contexts.order} that was prepared")
+    if n * gamma > 1:
+        raise HyperparameterError(f"gamma must be at most 1/{n} = {1 / n:.6g} with {n} symbols, not {gamma}")
+    rows = np.flatnonzero(_in_tree(counts, hyperparameters))
+    number = np.zeros(len(contexts), dtype=np.int32)
+    number[rows] = np.arange(len(rows), dtype=np.int32)
+    return Tree(number[contexts.parent[rows]], contexts.oldest[rows], _distributions(counts, rows, gamma))
+
+
+def _in_tree(counts: Successors, hyperparameters: Hyperparameters) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """bool, shape (n_contexts up to the order,): the meaningful contexts with all their suffixes."""
+    contexts, order, r = counts.contexts, hyperparameters.order, hyperparameters.r
+    n_rows = int(contexts.level_start[order + 1])
+    n_entries = int(counts.indptr[n_rows])
+    probable = counts.probability[:n_rows] >= hyperparameters.p_min
+    for length in range(2, order + 1):
+        level = contexts.level(length)
+        probable[level] &= probable[contexts.parent[level]]
+    floor = (1 + hyperparameters.alpha) * hyperparameters.gamma
+    ratio = counts.ratio[:n_entries]
+    telling = (counts.conditional[:n_entries] >= floor) & ((ratio >= r) | (ratio <= 1 / r))
+    meaningful = np.zeros(n_rows, dtype=bool)
+    meaningful[counts.row[:n_entries][telling]] = True
+    if floor <= 0:  # then a symbol that stopped occurring tells something too: ratio 0, if there are successors at all
+        kinds = np.diff(counts.indptr[: n_rows + 1])
+        meaningful |= (kinds > 0) & (kinds < kinds[contexts.parent[:n_rows]])
+    meaningful &= probable
+    meaningful[0] = True
+    for length in range(order, 1, -1):
+        level = contexts.level(length)
+        meaningful[contexts.parent[level][meaningful[level]]] = True
+    return meaningful
+
+
+def _distributions(counts: Successors, rows: IntArray, gamma: float) -> FloatArray:
+    """float64, shape (len(rows), n_symbols): what follows each context, normalised and smoothed."""
+    n, first = counts.contexts.n_symbols, counts.indptr[rows]
+    lengths = counts.indptr[rows + 1] - first
+    shift = np.repeat(first - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths)
+    entries = shift + np.arange(len(shift))
+    times = np.zeros((len(rows), n))
+    times[np.repeat(np.arange(len(rows)), lengths), counts.symbol[entries]] = counts.count[entries]
+    return times / times.sum(axis=1, keepdims=True) * (1 - n * gamma) + gamma
