@@ -69,7 +69,7 @@ def decode(raw: Raw, limits: Limits) -> Command | DatasetNotice | Unreadable:
     """Return what a raw message says, or why it cannot be read; never raises for what a peer sent."""
     try:
         if len(raw.value) > limits.message_bytes:
-            _refuse(f"expected at most {limits.message_bytes} bytes, came {len(raw.value)}")
+            _refuse(f"expected at most {limits.message_bytes} bytes, came more")
         return _READERS[raw.position.stream](raw, _fields(raw, limits), limits)
     except _Refused as refused:
         return Unreadable(

@@ -111,7 +111,7 @@ class Unreadable(msgspec.Struct, frozen=True):
     """The message as it came, cut at the size limit."""
     origin: str = ""
     size: int = 0
-    """Bytes of the whole message."""
+    """Bytes that came; a source may cut what is over the limit."""
     time: int | None = None
 
 
