@@ -146,22 +146,25 @@ class Tree:
         n_nodes, n_symbols = self.distribution.shape
         if not n_nodes or self.parent.shape != (n_nodes,) or self.oldest.shape != (n_nodes,):
             raise SpstError(f"a tree of {n_nodes} nodes needs as many parents and symbols, at least one")
-        if n_nodes > 1 and not (
-            (self.parent[1:] < np.arange(1, n_nodes)).all()
+        if not (
+            (self.parent[0], self.oldest[0]) == (0, -1)
+            and (self.parent[1:] < np.arange(1, n_nodes)).all()
             and self.parent.min() >= 0
-            and 0 <= self.oldest[1:].min() <= self.oldest[1:].max() < n_symbols
+            and (n_nodes == 1 or 0 <= self.oldest[1:].min() <= self.oldest[1:].max() < n_symbols)
         ):
             raise SpstError("a tree's nodes must follow their parents, and its symbols lie in the alphabet")
+        if not (self.distribution.min(initial=0) >= 0 and self.distribution.max(initial=0) <= 1 + SUM_TOLERANCE):
+            raise SpstError("the next-symbol probabilities of every node must lie in 0..1")
         error = np.abs(self.distribution.sum(axis=1) - 1).max()
-        if not (error <= SUM_TOLERANCE and self.distribution.min() >= 0):
-            raise SpstError(
-                f"the next-symbol probabilities of every node must be 0 or more and sum to 1, off by {error}"
-            )
+        if error > SUM_TOLERANCE:
+            raise SpstError(f"the next-symbol probabilities of every node must sum to 1, off by {error}")
 
     def _depths(self) -> IntArray:
         depth, up = np.zeros(len(self.parent), dtype=np.int32), self.parent
         while up.any():
             depth += up > 0
+            if depth.max() >= MAX_ORDER:
+                raise SpstError(f"the labels of a tree have at most {MAX_ORDER} symbols")
             up = self.parent[up]
         depth[1:] += 1
         if (np.diff(depth) < 0).any():
