@@ -95,7 +95,6 @@ class Model:
         )
         arrays = {
             "alphabet_truth": self.alphabet.truth,
-            "alphabet_possible": self.alphabet.possible,
             "automaton_transitions": self.automaton.transitions,
             "automaton_finals": self.automaton.finals,
             "tree_parent": self.tree.parent,
@@ -155,7 +154,6 @@ def _arrays(header: _Header) -> dict[str, tuple[str, tuple[int, ...]]]:
     n_symbols, n_states, n_nodes = header.n_symbols, header.n_states, header.n_nodes
     return {
         "alphabet_truth": ("|b1", (n_symbols, len(header.sentences))),
-        "alphabet_possible": ("|b1", (n_symbols,)),
         "automaton_transitions": ("<i4", (n_states, n_symbols)),
         "automaton_finals": ("|b1", (n_states,)),
         "tree_parent": ("<i4", (n_nodes,)),
@@ -211,9 +209,7 @@ def _read_schema_1(text: bytes, members: Mapping[str, bytes]) -> Model:
     pattern = parse_pattern(header.pattern, header.declarations)
     return Model(
         pattern=pattern,
-        alphabet=Alphabet(
-            _read_sentences(header.sentences), arrays["alphabet_truth"], pattern.exclusives, arrays["alphabet_possible"]
-        ),
+        alphabet=Alphabet(_read_sentences(header.sentences), arrays["alphabet_truth"], pattern.exclusives),
         automaton=Automaton(arrays["automaton_transitions"], arrays["automaton_finals"]),
         tree=Tree(arrays["tree_parent"], arrays["tree_oldest"], arrays["tree_distribution"]),
         hyperparameters=header.hyperparameters,
