@@ -9,59 +9,16 @@ Definitions (Begleiter, El-Yaniv, Yona 2004): c(w) is the number of positions at
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_array, vstack
 
-IntArray = npt.NDArray[np.integer]
-FloatArray = npt.NDArray[np.float64]
-
-DENSE_FACTOR = 16  # a lookup table may have this many entries per key before sorting the keys is cheaper
-
-
-def frozen(array: npt.NDArray[np.generic]) -> npt.NDArray:
-    """The same array, read-only."""
-    array.setflags(write=False)
-    return array
-
-
-def rank(keys: IntArray, size: int) -> tuple[IntArray, IntArray]:
-    """Distinct keys in ascending order, and the place of every key among them (`np.unique` without sorting if it pays).
-
-    Parameters
-    ----------
-    keys : integers, shape (n,), in 0..size-1
-    size : int
-
-    Returns
-    -------
-    distinct : int64, shape (n_distinct,)
-    places : int32, shape (n,)
-        ``distinct[places] == keys``.
-    """
-    if size > DENSE_FACTOR * len(keys) + 1024:
-        distinct, places = np.unique(keys, return_inverse=True)
-        return distinct.astype(np.int64, copy=False), places.astype(np.int32)
-    seen = np.zeros(size, dtype=bool)
-    seen[keys] = True
-    return np.flatnonzero(seen), (np.cumsum(seen, dtype=np.int32) - 1)[keys]
-
-
-def tally(keys: IntArray, size: int) -> tuple[IntArray, IntArray]:
-    """Distinct keys in ascending order and how often each occurs, both int64, shape (n_distinct,)."""
-    if size > DENSE_FACTOR * len(keys) + 1024:
-        return np.unique(keys, return_counts=True)
-    times = np.bincount(keys, minlength=size)
-    distinct = np.flatnonzero(times)
-    return distinct, times[distinct]
-
-
-def key_type(size: int) -> type[np.signedinteger]:
-    """The smaller integer type that holds 0..size."""
-    return np.int32 if size <= np.iinfo(np.int32).max else np.int64
+from spst.arrays import FloatArray, IndexArray, IntArray, Mask, frozen
+from spst.keys import Keys
 
 
 @dataclass(frozen=True)
@@ -70,7 +27,7 @@ class Contexts:
 
     Attributes
     ----------
-    level_start : int64, shape (order + 2,)
+    level_start : intp, shape (order + 2,)
         Contexts of length L are the rows ``level_start[L]:level_start[L + 1]``, sorted by (parent, oldest).
     parent : int32, shape (n_contexts,)
         Row of the context without its oldest symbol; the root is its own parent.
@@ -83,10 +40,6 @@ class Contexts:
     parent: IntArray
     oldest: IntArray
     n_symbols: int
-
-    def __post_init__(self) -> None:
-        for array in (self.level_start, self.parent, self.oldest):
-            frozen(array)
 
     def __len__(self) -> int:
         return len(self.parent)
@@ -102,8 +55,8 @@ class Contexts:
 
     @cached_property
     def length(self) -> IntArray:
-        """int32, shape (n_contexts,): number of symbols of each context."""
-        return frozen(np.repeat(np.arange(self.order + 1, dtype=np.int32), np.diff(self.level_start)))
+        """Number of symbols of each context; intp, shape (n_contexts,)."""
+        return frozen(np.repeat(np.arange(self.order + 1), np.diff(self.level_start)))
 
     def word(self, row: int) -> tuple[int, ...]:
         """The symbols of one context, most recent first."""
@@ -114,18 +67,18 @@ class Contexts:
         return tuple(reversed(symbols))
 
 
-def find_contexts(symbols: IntArray, starts: IntArray, order: int, n_symbols: int) -> tuple[Contexts, IntArray]:
-    """All contexts of a stream, and the longest one of every event.
+def find_contexts(symbols: IntArray, starts: IndexArray, order: int, n_symbols: int) -> tuple[Contexts, IndexArray]:
+    """Find all contexts of a stream, and the longest one of every event.
 
-    Level by level, the context of length L of an event is the pair (its context of length L - 1, the symbol L - 1 events
-    ago); pairs are ranked, so that codes stay small for any order and alphabet. Before a segment's start stands a padding
-    symbol; contexts that contain it are dropped at the end, and their events fall back to what is left.
+    Level by level, the context of length L of an event is the pair (its context of length L - 1, the symbol L - 1
+    events ago); pairs are ranked, so that codes stay small for any order and alphabet. Before a segment's start stands
+    padding; contexts that contain it are dropped at the end, and their events fall back to what is left of them.
 
     Parameters
     ----------
     symbols : unsigned integers, shape (n_events,)
         Segments one after the other, each in order of time.
-    starts : int64, shape (n_segments,)
+    starts : intp, shape (n_segments,)
         Positions of the first event of each segment.
     order : int
         Length of the longest contexts.
@@ -138,47 +91,45 @@ def find_contexts(symbols: IntArray, starts: IntArray, order: int, n_symbols: in
         Row of each event's context, the event itself included, of length min(order, events of the segment so far).
     """
     n_events, padding = len(symbols), n_symbols
-    parents, oldest, padded = [np.zeros(1, np.int32)], [np.full(1, -1, np.int32)], [np.zeros(1, bool)]
-    places = np.zeros(n_events, dtype=np.int32)
-    for length in range(1, order + 1):
-        lag, width = length - 1, len(parents[-1])
-        older = np.full(n_events, padding, dtype=np.uint16 if padding > 255 else np.uint8)
-        older[lag:] = symbols[: n_events - lag]
+    levels: list[_Level] = []
+    places, n_places = np.zeros(n_events, dtype=np.int32), 1
+    for lag in range(order):
+        older = np.full(n_events, padding, dtype=symbols.dtype)
+        older[lag:] = symbols[: max(n_events - lag, 0)]
         for step in range(lag):
             first = starts + step
             older[first[first < n_events]] = padding
-        size = width * (n_symbols + 1)
-        keys = np.multiply(places, n_symbols + 1, dtype=key_type(size))
-        keys += older
-        distinct, places = rank(keys, size)
-        parents.append((distinct // (n_symbols + 1)).astype(np.int32))
-        oldest.append((distinct % (n_symbols + 1)).astype(np.int32))
-        padded.append(oldest[-1] == padding)
-    return _without_padding(parents, oldest, padded, places, n_symbols)
+        parent, oldest = Keys((places, n_places), (older, n_symbols + 1)).rank(places)
+        levels.append(_Level(parent, oldest, oldest == padding))
+        n_places = len(parent)
+    contexts, rows = _without_padding(levels, n_symbols)
+    return contexts, np.take(rows, places, out=places, mode="clip")  # clip: in place, without a buffer
 
 
-def _without_padding(
-    parents: list[IntArray],
-    oldest: list[IntArray],
-    padded: list[npt.NDArray[np.bool_]],
-    places: IntArray,
-    n_symbols: int,
-) -> tuple[Contexts, IntArray]:
-    """Number the real contexts of all levels through; a padded one stands for its longest real suffix."""
-    rows, level_start = [np.zeros(1, np.int32)], [0, 1]
-    for up, pad in zip(parents[1:], padded[1:], strict=True):
-        own = np.cumsum(~pad, dtype=np.int32) - 1 + level_start[-1]
-        rows.append(np.where(pad, rows[-1][up], own).astype(np.int32))
-        level_start.append(level_start[-1] + int(np.count_nonzero(~pad)))
-    contexts = Contexts(
-        level_start=np.array(level_start),
-        parent=np.concatenate(
-            [parents[0], *(r[u][~p] for r, u, p in zip(rows, parents[1:], padded[1:], strict=False))]
-        ),
-        oldest=np.concatenate([old[~pad] for old, pad in zip(oldest, padded, strict=True)]),
-        n_symbols=n_symbols,
-    )
-    return contexts, rows[-1][places]
+class _Level(NamedTuple):
+    """Contexts of one length: place of the parent one level up, oldest symbol, whether that is padding."""
+
+    parent: IndexArray
+    oldest: IndexArray
+    padded: Mask
+
+
+def _without_padding(levels: Sequence[_Level], n_symbols: int) -> tuple[Contexts, IndexArray]:
+    """Number the real contexts of all levels through; gives the row of each place of the last level.
+
+    A padded context stands for its longest suffix without padding.
+    """
+    rows = np.zeros(1, dtype=np.int32)
+    level_start, parents, oldest = [0, 1], [rows], [rows - 1]
+    for level in levels:
+        real = ~level.padded
+        parent = rows[level.parent]
+        rows = np.where(real, level_start[-1] + np.cumsum(real, dtype=np.int32) - 1, parent)
+        level_start.append(level_start[-1] + int(np.count_nonzero(real)))
+        parents.append(parent[real])
+        oldest.append(level.oldest[real])
+    columns = (np.concatenate(parents), np.concatenate(oldest).astype(np.int32))
+    return Contexts(frozen(np.array(level_start)), *map(frozen, columns), n_symbols), rows
 
 
 @dataclass(frozen=True)
@@ -188,7 +139,7 @@ class WordCounts:
     Attributes
     ----------
     contexts : Contexts
-    table : csr_array, shape (n_contexts, (n_symbols + 1) * n_buckets), int64
+    table : csr_array, shape (n_contexts, (n_symbols + 1) * n_buckets), intp
         Column ``s * n_buckets + b``: times that symbol s followed the context in bucket b. Column
         ``n_symbols * n_buckets + b``: times that the context ended in bucket b.
     n_buckets : int
@@ -198,26 +149,20 @@ class WordCounts:
     table: csr_array
     n_buckets: int
 
-    def of(self, buckets: npt.NDArray[np.bool_]) -> Successors:
+    def of(self, buckets: Mask) -> Successors:
         """The counts of some buckets together; buckets : bool, shape (n_buckets,)."""
         n_columns = self.contexts.n_symbols + 1
         column, bucket = np.divmod(np.arange(n_columns * self.n_buckets), self.n_buckets)
         chosen = np.flatnonzero(buckets[bucket])
-        pick = csr_array(
-            (np.ones(len(chosen), np.int64), (chosen, column[chosen])), shape=(n_columns * self.n_buckets, n_columns)
-        )
+        ones = np.ones(len(chosen), dtype=np.intp)
+        pick = csr_array((ones, (chosen, column[chosen])), shape=(len(column), n_columns))
         folded = csr_array(self.table @ pick)
         folded.sort_indices()
         return Successors.from_table(self.contexts, folded)
 
 
 def count_words(
-    contexts: Contexts,
-    longest: IntArray,
-    symbols: IntArray,
-    starts: IntArray,
-    buckets: IntArray | None,
-    n_buckets: int,
+    contexts: Contexts, longest: IntArray, symbols: IntArray, starts: IndexArray, buckets: IntArray, n_buckets: int
 ) -> WordCounts:
     """Count the words of a stream from the longest context of every event (see `find_contexts`).
 
@@ -226,34 +171,29 @@ def count_words(
 
     Parameters
     ----------
-    buckets : unsigned integers, shape (n_events,), or None
-        Bucket of each event, in which every word that it ends is counted; None: all in bucket 0.
+    buckets : unsigned integers, shape (n_events,), in 0..n_buckets-1
+        Bucket of each event, in which every word that it ends is counted.
     """
-    n, n_columns = contexts.n_symbols, (contexts.n_symbols + 1) * n_buckets
-    size = len(contexts) * n_columns
+    n, n_rows = contexts.n_symbols, len(contexts)
     before = np.zeros_like(longest)
     before[1:] = longest[:-1]
     before[starts] = 0
-    tallies = []
-    for row, column in ((before, symbols), (longest, n)):
-        keys = np.multiply(row, n + 1, dtype=np.int64)
-        keys += column
-        if buckets is not None:
-            keys *= n_buckets
-            keys += buckets
-        tallies.append(tally(keys, size))
-    keys, times = (np.concatenate(parts) for parts in zip(*tallies, strict=True))
-    own = csr_array((times, np.divmod(keys, n_columns)), shape=(len(contexts), n_columns))
+    (row, symbol, bucket), follows = Keys((before, n_rows), (symbols, n), (buckets, n_buckets)).tally()
+    (own_row, own_bucket), occurs = Keys((longest, n_rows), (buckets, n_buckets)).tally()
+    rows, columns = np.append(row, own_row), np.append(symbol * n_buckets + bucket, n * n_buckets + own_bucket)
+    own = csr_array((np.append(follows, occurs), (rows, columns)), shape=(n_rows, (n + 1) * n_buckets))
+    return WordCounts(contexts, _rolled_up(contexts, own), n_buckets)
+
+
+def _rolled_up(contexts: Contexts, own: csr_array) -> csr_array:
+    """Add to each context's counts those of all longer ones that end with it."""
     levels = [own[contexts.level(contexts.order)]]
     for length in range(contexts.order, 0, -1):
         rows, above = contexts.level(length), contexts.level(length - 1)
         parent = contexts.parent[rows] - above.start
-        gather = csr_array(
-            (np.ones(len(parent), np.int64), (parent, np.arange(len(parent)))),
-            shape=(above.stop - above.start, len(parent)),
-        )
-        levels.append(own[above] + gather @ levels[-1])
-    return WordCounts(contexts, csr_array(vstack(levels[::-1], format="csr")), n_buckets)
+        ones, shape = np.ones(len(parent), dtype=np.intp), (above.stop - above.start, len(parent))
+        levels.append(own[above] + csr_array((ones, (parent, np.arange(len(parent)))), shape=shape) @ levels[-1])
+    return csr_array(vstack(levels[::-1], format="csr"))
 
 
 @dataclass(frozen=True)
@@ -265,12 +205,12 @@ class Successors:
     contexts : Contexts
     total : int
         N, the number of events.
-    occurrences : int64, shape (n_contexts,)
+    occurrences : intp, shape (n_contexts,)
         c(context).
-    indptr : int64, shape (n_contexts + 1,)
-    symbol, count : int64, shape (n_entries,)
+    indptr : intp, shape (n_contexts + 1,)
+    symbol, count : intp, shape (n_entries,)
         Entries of one context are ``indptr[row]:indptr[row + 1]``, sorted by symbol: c(context symbol), all positive.
-    row : int64, shape (n_entries,)
+    row : intp, shape (n_entries,)
         The context of each entry.
     probability : float64, shape (n_contexts,)
         P(context).
@@ -296,12 +236,11 @@ class Successors:
         occurrences = table[:, [n]].toarray()[:, 0]
         follows = csr_array(table[:, :n])
         row = np.repeat(np.arange(len(contexts)), np.diff(follows.indptr))
-        symbol, count = follows.indices.astype(np.int64), follows.data
+        symbol, count = follows.indices.astype(np.intp), follows.data
         total = int(occurrences[0])
-        keys = row * n + symbol
-        parent_entry = np.minimum(np.searchsorted(keys, contexts.parent[row] * np.int64(n) + symbol), len(keys) - 1)
+        parent_entry = np.searchsorted(row * n + symbol, contexts.parent[row] * np.intp(n) + symbol)
         conditional = count / np.maximum(occurrences[row], 1)
-        room = np.maximum(total - contexts.length + 1, 1)
-        arrays = (occurrences, follows.indptr.astype(np.int64), symbol, count, row)
-        chances = (occurrences / room, conditional, conditional / conditional[parent_entry])
-        return cls(contexts, total, *map(frozen, arrays), *map(frozen, chances))
+        possible = np.maximum(total - contexts.length + 1, 1)
+        counts = (occurrences, follows.indptr.astype(np.intp), symbol, count, row)
+        chances = (occurrences / possible, conditional, conditional / conditional[parent_entry])
+        return cls(contexts, total, *map(frozen, counts), *map(frozen, chances))

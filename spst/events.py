@@ -18,16 +18,17 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from spst.arrays import Mask
 from spst.blocks import LineFile, Source
 from spst.errors import EventsError
 from spst.layout import Layout
-from spst.table import BadRow, Kind, Mask, Numbers, Table, Text, missing
+from spst.table import BadRow, Kind, Numbers, Table, Text, missing
 
 BLOCK_BYTES = 1 << 22
 DEFAULT_TYPE = "SampledCritical"
 RESET_TYPE = "RESET"
 RESET_TIMESTAMP = -1
-_POSITION = ("lon", "lat")  # must be finite; other numbers may be infinite, but not NaN
+POSITION = ("lon", "lat")  # must be finite; other numbers may be infinite, but not NaN
 _ALIASES = {"EventType": "type", "Timestamp": "timestamp"}
 
 
@@ -43,6 +44,8 @@ class Batch:
         False: a reset row.
     partition : Text, shape (n_events + n_resets,), or None
         Partition of every event and reset row.
+    is_bad : bool, shape (rows,)
+        Rows that are in none of the above.
     rows, skipped : int
         Rows read, and the bad ones among them.
     timestamps : (float, float) or None
@@ -54,6 +57,7 @@ class Batch:
     columns: Mapping[str, Numbers | Text]
     is_event: Mask
     partition: Text | None
+    is_bad: Mask
     rows: int
     skipped: int
     timestamps: tuple[float, float] | None
@@ -138,6 +142,7 @@ class Events:
                 columns={name: _pick(column, event) for name, column in values.items()},
                 is_event=event[~bad] if skipped else event,
                 partition=partition[~bad] if partition is not None and skipped else partition,
+                is_bad=bad,
                 rows=table.n_rows,
                 skipped=skipped,
                 timestamps=_span(columns.get("timestamp"), event),
@@ -162,7 +167,7 @@ def _bad(table: Table, values: Mapping[str, Numbers | Text], partition: Text | N
     """bool, shape (n_rows,): an event without a needed value, a reset row without its partition, or no row at all."""
     bad = np.zeros(table.n_rows, dtype=bool)
     for attribute, column in values.items():
-        bad |= ~np.isfinite(column) if attribute in _POSITION else missing(column)
+        bad |= ~np.isfinite(column) if attribute in POSITION else missing(column)
     bad &= ~reset
     if partition is not None:
         bad |= missing(partition)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from spst.counts import FloatArray, IntArray, frozen, rank, tally
+from spst.arrays import FloatArray, IndexArray, IntArray, Mask, frozen
+from spst.keys import Keys
 
 LEAST_PROBABILITY = 1e-12  # in the log-loss: forecasts are rounded to 12 decimals, so 0 means "less than this"
 
@@ -42,7 +42,7 @@ class OutcomeTable:
     count: IntArray
     k_max: int
 
-    def of(self, buckets: npt.NDArray[np.bool_], finals: npt.NDArray[np.bool_], at_detection: bool) -> Outcomes:
+    def of(self, buckets: Mask, finals: Mask, at_detection: bool) -> Outcomes:
         """The outcomes of forecasts made in some buckets; `at_detection` False: none made where a final state is."""
         chosen = buckets[self.bucket]
         if not at_detection:
@@ -58,10 +58,10 @@ class OutcomeTable:
 def tabulate_outcomes(
     longest: IntArray,
     states: IntArray,
-    finals: npt.NDArray[np.bool_],
-    ends: IntArray,
+    finals: Mask,
+    ends: IndexArray,
     k_max: int,
-    buckets: IntArray | None,
+    buckets: IntArray,
     n_buckets: int,
 ) -> OutcomeTable:
     """Tabulate the distances to the next detection.
@@ -71,44 +71,33 @@ def tabulate_outcomes(
     longest, states : int32, shape (n_events,)
         Longest context and automaton state after each event; partitions one after the other.
     finals : bool, shape (n_states,)
-    ends : int64, shape (n_partitions,)
+    ends : intp, shape (n_partitions,)
         Position of each partition's last event. A detection before it counts across resets.
-    buckets : unsigned integers, shape (n_events,), or None
-        Bucket of each event; None: all in bucket 0.
+    buckets : unsigned integers, shape (n_events,), in 0..n_buckets-1
+        Bucket of each event.
     """
-    n_states, width = len(finals), k_max + 1
-    size = (int(longest.max(initial=0)) + 1) * n_states
-    keys = np.multiply(longest, n_states, dtype=np.int64)
-    keys += states
-    pairs, rows = rank(keys, size)
-    keys = np.multiply(_distances(np.flatnonzero(finals[states]), ends, len(states), k_max), len(pairs), dtype=np.int64)
-    keys += rows
-    if buckets is not None:
-        keys *= n_buckets
-        keys += buckets
-    distinct, times = tally(keys, width * len(pairs) * n_buckets)
-    distinct, bucket = np.divmod(distinct, n_buckets)
-    distance, row = np.divmod(distinct, max(len(pairs), 1))
-    context, state = np.divmod(pairs.astype(np.int32), n_states)
+    distances = _distances(np.flatnonzero(finals[states]), ends, len(states), k_max)
+    rows = np.empty(len(states), dtype=np.int32)
+    context, state = Keys((longest, int(longest.max(initial=0)) + 1), (states, len(finals))).rank(rows)
+    keys = Keys((distances, k_max + 1), (rows, max(len(context), 1)), (buckets, n_buckets))
+    (distance, row, bucket), times = keys.tally()
     return OutcomeTable(*map(frozen, (context, state, row, distance, bucket, times)), k_max)
 
 
-def _distances(detections: IntArray, ends: IntArray, n_events: int, k_max: int) -> IntArray:
-    """Events from each event to the next detection of its partition, less 1; k_max if there is none so near.
+def _distances(detections: IndexArray, ends: IndexArray, n_events: int, k_max: int) -> IntArray:
+    """Count the events from each event to the next detection of its partition, less 1; k_max if none is so near.
 
-    Between two stops (detections and partition ends) the next stop is the same for all events.
+    All events between two stops (detections and ends of partitions) have the same next stop.
     """
-    if not n_events:
-        return np.zeros(0, dtype=np.int32)
-    is_stop = np.zeros(n_events, dtype=bool)
-    is_stop[detections] = True
-    is_detection = is_stop.copy()
-    is_stop[ends] = True
-    stops = np.flatnonzero(is_stop).astype(np.int32)
     distance = np.full(n_events, k_max, dtype=np.int32)
-    events_before = np.diff(stops, prepend=np.int32(0))  # an event that is a stop itself looks at the one after it
-    following = np.repeat(np.where(is_detection[stops], stops, np.iinfo(np.int32).max), events_before)
-    distance[: len(following)] = np.minimum(following - np.arange(len(following), dtype=np.int32) - 1, k_max)
+    if not n_events:
+        return distance
+    stops = np.union1d(detections, ends)
+    target = np.where(np.isin(stops, detections, assume_unique=True), stops, n_events + k_max).astype(np.int32)
+    before_last = distance[:-1]
+    before_last[:] = np.repeat(target, np.diff(stops, prepend=0))  # a stop itself looks at the one after it
+    before_last -= np.arange(1, n_events, dtype=np.int32)
+    np.minimum(distance, k_max, out=distance)
     distance[ends] = k_max
     return distance
 

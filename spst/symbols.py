@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
 
 from spst.alphabet import Alphabet
-from spst.counts import IntArray, frozen
+from spst.arrays import IndexArray, IntArray, frozen
 from spst.errors import BadRowsError
 from spst.events import Events
 from spst.table import BadRow, Text
@@ -159,49 +160,35 @@ class Arrangement:
 
     Attributes
     ----------
-    order : int64, shape (n_events,), or None
-        Place of each event among the stream's events and resets; None: unchanged.
+    order : int32, shape (n_events,)
+        Place of each event among the stream's events and resets.
     symbols : unsigned integers, shape (n_events,)
-    starts : int64
+    starts : intp
         Position of the first event of every segment: of a partition's events up to its next reset.
-    ends : int64
+    ends : intp
         Position of the last event of every partition.
     """
 
-    order: IntArray | None
+    order: IntArray
     symbols: IntArray
-    starts: IntArray
-    ends: IntArray
+    starts: IndexArray
+    ends: IndexArray
 
 
 def arrange(stream: Symbols) -> Arrangement:
     """Sort a stream by partition (stable), and cut it at resets."""
-    symbols, partitions, order = stream.symbols, stream.partitions, None
-    if partitions is not None and len(stream.values) > 1:
-        order = stable_order(partitions)
-        symbols, partitions = symbols[order], partitions[order]
-    else:
-        partitions = None
-    after_reset = np.zeros(stream.n_events, dtype=bool)
+    symbols, order, bounds = stream.symbols, np.arange(len(stream.symbols), dtype=np.int32), np.array([0, len(stream.symbols)])
+    if stream.partitions is not None and len(stream.values) > 1:  # a sparse matrix sorts by row, by counting
+        places = (stream.partitions.astype(np.int32), order)
+        by_row = coo_array((symbols, places), shape=(len(stream.values), len(symbols))).tocsr()
+        symbols, order, bounds = by_row.data, by_row.indices, by_row.indptr
+    after_reset = np.zeros(0, dtype=np.intp)
     if stream.n_events < len(symbols):
         events = np.flatnonzero(symbols != stream.n_symbols)
-        after_reset = np.diff(events, prepend=-1) > 1
-        symbols, order = symbols[events], events if order is None else order[events]
-        partitions = None if partitions is None else partitions[events]
-    opens = np.zeros(stream.n_events, dtype=bool)
-    opens[:1] = True
-    if partitions is not None:
-        opens[1:] = partitions[1:] != partitions[:-1]
-    ends = np.append(np.flatnonzero(opens)[1:], stream.n_events) - 1 if stream.n_events else np.zeros(0, dtype=np.int64)
-    return Arrangement(order, symbols, np.flatnonzero(opens | after_reset), ends)
-
-
-def stable_order(codes: IntArray) -> IntArray:
-    """Indices that sort small codes, equal ones in their order; two radix passes where there are more than 65,536."""
-    if codes.dtype.itemsize <= 2:
-        return np.argsort(codes, kind="stable")
-    low = np.argsort((codes & 0xFFFF).astype(np.uint16), kind="stable")
-    return low[np.argsort((codes >> 16).astype(np.uint16)[low], kind="stable")]
+        after_reset = np.flatnonzero(np.diff(events, prepend=-1) > 1)
+        symbols, order, bounds = symbols[events], order[events], np.searchsorted(events, bounds)
+    bounds = np.unique(bounds)
+    return Arrangement(order, symbols, np.union1d(bounds[:-1], after_reset), bounds[1:] - 1)
 
 
 class SymbolCache:

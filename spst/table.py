@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from spst.arrays import FloatArray, Mask
+
 Kind = Literal["number", "text"]
-Numbers = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+Numbers = FloatArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from spst.alphabet import Alphabet, build_alphabet
+from spst.arrays import IntArray, Mask, frozen
 from spst.automaton import Automaton, build_automaton
-from spst.counts import IntArray, Successors, WordCounts, count_words, find_contexts, frozen
+from spst.counts import Successors, WordCounts, count_words, find_contexts
 from spst.errors import EventsError, HyperparameterError, SpstError
 from spst.events import Events
 from spst.model import Model
@@ -57,8 +58,8 @@ class TrainingSet:
     words: WordCounts
     outcomes: OutcomeTable
     evaluation: str
-    learns: npt.NDArray[np.bool_]
-    scores: npt.NDArray[np.bool_]
+    learns: Mask
+    scores: Mask
     forecast_at_detection: bool
     n_events: int
     rows: int
@@ -286,7 +287,7 @@ def _encoded(
     )
 
 
-def _split(sizes: Sequence[int], evaluation: str) -> tuple[list[int], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def _split(sizes: Sequence[int], evaluation: str) -> tuple[list[int], Mask, Mask]:
     """Sizes of the parts of a stream that an evaluation tells apart, and which of them it learns from and scores."""
     mode, _, share = evaluation.partition(":")
     everything = np.ones(len(sizes), dtype=bool)
@@ -313,10 +314,8 @@ def _count(
     stream: Symbols, parts: Sequence[int], automaton: Automaton, order: int, k_max: int
 ) -> tuple[WordCounts, OutcomeTable]:
     """The one pass: contexts, automaton states, distances to detections, and their counts, by part of the stream."""
-    arranged, n_parts, part = arrange(stream), len(parts), None
-    if n_parts > 1:
-        part = np.repeat(np.arange(n_parts, dtype=np.uint16), parts)
-        part = part if arranged.order is None else part[arranged.order]
+    arranged, n_parts = arrange(stream), len(parts)
+    part = np.repeat(np.arange(n_parts, dtype=np.min_scalar_type(n_parts)), parts)[arranged.order]
     contexts, longest = find_contexts(arranged.symbols, arranged.starts, order, stream.n_symbols)
     words = count_words(contexts, longest, arranged.symbols, arranged.starts, part, n_parts)
     states = automaton.run(arranged.symbols, arranged.starts)

@@ -13,7 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from spst.counts import Contexts, FloatArray, IntArray, Successors, frozen
+from spst.arrays import FloatArray, IntArray, Mask, frozen
+from spst.counts import Contexts, Successors
 from spst.errors import HyperparameterError, SpstError
 
 MAX_ORDER = 12
@@ -185,7 +186,7 @@ class Tree:
         return int(self.depth[-1])
 
     @cached_property
-    def leaf(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def leaf(self) -> Mask:
         """bool, shape (n_nodes,): the node has no children."""
         return frozen((self.children < 0).all(axis=1))
 
@@ -249,7 +250,7 @@ def learn(counts: Successors, hyperparameters: Hyperparameters) -> Tree:
     return Tree(number[contexts.parent[rows]], contexts.oldest[rows], _distributions(counts, rows, gamma))
 
 
-def _in_tree(counts: Successors, hyperparameters: Hyperparameters) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _in_tree(counts: Successors, hyperparameters: Hyperparameters) -> Mask:
     """bool, shape (n_contexts up to the order,): the meaningful contexts with all their suffixes."""
     contexts, order, r = counts.contexts, hyperparameters.order, hyperparameters.r
     n_rows = int(contexts.level_start[order + 1])

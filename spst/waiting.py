@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
+from spst.arrays import FloatArray
 from spst.automaton import Automaton
-from spst.counts import FloatArray
 from spst.tree import Tree
 
 DECIMALS = 12  # probabilities are rounded to this before they meet a threshold, so that no two paths part by one ulp
