@@ -41,11 +41,11 @@ def configure(level: str) -> None:
     Parameters
     ----------
     level : str
-        Name of the lowest level that is logged.
+        Name of the least severe level that is logged.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     sys.excepthook = _stopped
 
 
@@ -68,6 +68,17 @@ def handled(key: str, message: str, result: str, seconds: dict[str, float], **fi
     rounded = {stage: round(duration, 6) for stage, duration in seconds.items()}
     fields = {"key": key, "message": message, "result": result, **fields, "seconds": rounded}
     _log.info("handled", extra={"fields": fields})
+
+
+def opened(key: str, seq: int, backlog: int) -> None:
+    """Log that a line was opened: the number of its newest journal entry, and how many outputs are emitted again."""
+    _log.info("opened", extra={"fields": {"key": key, "seq": seq, "backlog": backlog}})
+
+
+def known(key: str, message: str, stream: str, partition: str, offset: int) -> None:
+    """Log a message that was delivered again after a start, and that the journal knows already."""
+    position = {"stream": stream, "partition": partition, "offset": offset}
+    _log.debug("known", extra={"fields": {"key": key, "message": message, **position}})
 
 
 def _stopped(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

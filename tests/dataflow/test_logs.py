@@ -50,6 +50,15 @@ def test_log_of_a_handled_message_is_one_line_of_json(log: Log) -> None:
     }
 
 
+def test_log_tells_what_a_start_found(log: Log) -> None:
+    log.configure("debug")
+    logs.opened("line-1", 7, 3)
+    logs.known("line-1", "train", "commands", "0", 120)
+    shown = [msgspec.json.decode(line) for line in log.lines()]
+    assert [(each["event"], each["key"]) for each in shown] == [("opened", "line-1"), ("known", "line-1")]
+    assert (shown[0]["seq"], shown[0]["backlog"], shown[1]["offset"]) == (7, 3, 120)
+
+
 def test_log_keeps_to_its_level(log: Log) -> None:
     log.configure("INFO")
     logging.getLogger("dataflow.any").debug("not shown")
