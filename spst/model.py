@@ -8,6 +8,7 @@ the same model always has the same bytes.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -51,12 +52,12 @@ class Model:
     hyperparameters : Hyperparameters
         What the tree was learnt with, and the forecast's threshold and k.
     provenance : dict
-        Plain data from whoever trained it: versions, hashes, time span. It is part of the bytes.
+        Plain data from whoever trained it: versions, hashes, time span. Part of the bytes; held as JSON gives it back.
 
     Raises
     ------
     SpstError
-        The parts are not about the same alphabet, or the tree is deeper than its order.
+        The parts are not about the same alphabet, the tree is deeper than its order, or JSON cannot hold the provenance.
     """
 
     pattern: Pattern
@@ -74,6 +75,7 @@ class Model:
             raise SpstError(
                 f"the tree has contexts of {self.tree.order} symbols, its order is {self.hyperparameters.order}"
             )
+        object.__setattr__(self, "provenance", _plain(self.provenance))
 
     def forecaster(self, method: str = "next_k", **parameters: Any) -> Forecaster:
         """Make a forecaster that takes events one at a time; see `spst.forecaster.Forecaster`."""
@@ -91,7 +93,7 @@ class Model:
             n_states=len(self.automaton.finals),
             n_nodes=len(self.tree),
             hyperparameters=self.hyperparameters,
-            provenance=dict(self.provenance),
+            provenance=self.provenance,
         )
         arrays = {
             "alphabet_truth": self.alphabet.truth,
@@ -124,6 +126,15 @@ class Model:
         return hashlib.sha256(data).hexdigest()
 
 
+def _plain(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        plain: dict[str, Any] = msgspec.json.decode(json.dumps(dict(provenance), allow_nan=False))
+        msgspec.json.encode(plain)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise SpstError(f"provenance must be plain data that JSON can hold: {error}") from error
+    return plain
+
+
 class _Tag(msgspec.Struct, frozen=True):
     """What every version of the header begins with."""
 
@@ -146,7 +157,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     n_states: _Count
     n_nodes: _Count
     hyperparameters: Hyperparameters
-    provenance: dict[str, Any]
+    provenance: Mapping[str, Any]
 
 
 def _arrays(header: _Header) -> dict[str, tuple[str, tuple[int, ...]]]:
