@@ -222,7 +222,7 @@ def _best(steps: tuple[Step, ...], best_i: Any) -> Hyperparameters:
 
 
 _ROWS: dict[type[Message], tuple[Rule | None, ...]] = {
-    # message     no dataset       ready           own session       other session    waiting
+    # message: no dataset, ready, own session, other session, waiting
     DatasetNotice: (_assemble, _assemble, None, _assemble, None),  # a notice has no session and never waits
     Train: (_no_dataset, _train, _train, _train, _wait),
     OptInitialise: (_no_dataset, _initialise, _rewind, _initialise, _wait),
@@ -230,7 +230,7 @@ _ROWS: dict[type[Message], tuple[Rule | None, ...]] = {
     OptFinalise: (_no_session, _no_session, _finalise, _no_session, _wait),
     OptSweep: (_no_dataset, _sweep, _sweep_locked, _sweep, _wait),
     OptAbort: (_no_session, _no_session, _abort, _no_session, _wait),
-    Malformed: (_not_understood, _not_understood, _not_understood, _not_understood, _wait),
+    Malformed: (_not_understood, _not_understood, None, _not_understood, _wait),  # nor has this
 }
 
 TRANSITIONS: dict[tuple[Situation, type[Message]], Rule] = {

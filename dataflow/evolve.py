@@ -30,6 +30,7 @@ from dataflow.decisions import (
     Swept,
     Wait,
 )
+from dataflow.errors import Code
 from dataflow.messages import (
     Command,
     DatasetNotice,
@@ -174,7 +175,9 @@ def _rejected(
     if isinstance(command, OptInitialise) and not _is_own(state, command) and command.timestamp is not None:
         others = tuple(other for other in state.failed if other != command.timestamp)
         failed = (*others, command.timestamp)[-FAILED_REMEMBERED:]
-        state = replace(state, session=None, failed=failed)
+        # A command that found no place to wait was never weighed: it aborts nothing.
+        session = state.session if refusal.code is Code.WAITING_FULL else None
+        state = replace(state, session=session, failed=failed)
     return state, (report,)
 
 
