@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
+from spst.arrangement import Arrangement
 from spst.arrays import FloatArray, IndexArray, IntArray, Mask, frozen
 from spst.keys import Keys
 
@@ -67,7 +68,7 @@ class Contexts:
         return tuple(reversed(symbols))
 
 
-def find_contexts(symbols: IntArray, starts: IndexArray, order: int, n_symbols: int) -> tuple[Contexts, IndexArray]:
+def find_contexts(stream: Arrangement, order: int) -> tuple[Contexts, IntArray]:
     """Find all contexts of a stream, and the longest one of every event.
 
     Level by level, the context of length L of an event is the pair (its context of length L - 1, the symbol L - 1
@@ -76,13 +77,9 @@ def find_contexts(symbols: IntArray, starts: IndexArray, order: int, n_symbols: 
 
     Parameters
     ----------
-    symbols : unsigned integers, shape (n_events,)
-        Segments one after the other, each in order of time.
-    starts : intp, shape (n_segments,)
-        Positions of the first event of each segment.
+    stream : Arrangement
     order : int
         Length of the longest contexts.
-    n_symbols : int
 
     Returns
     -------
@@ -90,19 +87,19 @@ def find_contexts(symbols: IntArray, starts: IndexArray, order: int, n_symbols: 
     longest : int32, shape (n_events,)
         Row of each event's context, the event itself included, of length min(order, events of the segment so far).
     """
-    n_events, padding = len(symbols), n_symbols
+    n_events, padding = len(stream), stream.n_symbols
     levels: list[_Level] = []
     places, n_places = np.zeros(n_events, dtype=np.int32), 1
     for lag in range(order):
-        older = np.full(n_events, padding, dtype=symbols.dtype)
-        older[lag:] = symbols[: max(n_events - lag, 0)]
+        older = np.full(n_events, padding, dtype=stream.symbols.dtype)
+        older[lag:] = stream.symbols[: max(n_events - lag, 0)]
         for step in range(lag):
-            first = starts + step
+            first = stream.starts + step
             older[first[first < n_events]] = padding
-        parent, oldest = Keys((places, n_places), (older, n_symbols + 1)).rank(places)
+        parent, oldest = Keys((places, n_places), (older, padding + 1)).rank(places)
         levels.append(_Level(parent, oldest, oldest == padding))
         n_places = len(parent)
-    contexts, rows = _without_padding(levels, n_symbols)
+    contexts, rows = _without_padding(levels, stream.n_symbols)
     return contexts, np.take(rows, places, out=places, mode="clip")  # clip: in place, without a buffer
 
 
@@ -161,25 +158,24 @@ class WordCounts:
         return Successors.from_table(self.contexts, folded)
 
 
-def count_words(
-    contexts: Contexts, longest: IntArray, symbols: IntArray, starts: IndexArray, buckets: IntArray, n_buckets: int
-) -> WordCounts:
-    """Count the words of a stream from the longest context of every event (see `find_contexts`).
+def count_words(stream: Arrangement, contexts: Contexts, longest: IntArray) -> WordCounts:
+    """Count the words of a stream, in the bucket where they end, from the longest context of every event.
 
     Every event is counted once, at its longest context; shorter contexts are sums over the trie, one sparse product
     per level.
 
     Parameters
     ----------
-    buckets : unsigned integers, shape (n_events,), in 0..n_buckets-1
-        Bucket of each event, in which every word that it ends is counted.
+    contexts, longest
+        From `find_contexts`.
     """
-    n, n_rows = contexts.n_symbols, len(contexts)
+    n, n_rows, n_buckets = stream.n_symbols, len(contexts), stream.n_buckets
     before = np.zeros_like(longest)
     before[1:] = longest[:-1]
-    before[starts] = 0
-    (row, symbol, bucket), follows = Keys((before, n_rows), (symbols, n), (buckets, n_buckets)).tally()
-    (own_row, own_bucket), occurs = Keys((longest, n_rows), (buckets, n_buckets)).tally()
+    before[stream.starts] = 0
+    by_bucket = (stream.buckets, n_buckets)
+    (row, symbol, bucket), follows = Keys((before, n_rows), (stream.symbols, n), by_bucket).tally()
+    (own_row, own_bucket), occurs = Keys((longest, n_rows), by_bucket).tally()
     rows, columns = np.append(row, own_row), np.append(symbol * n_buckets + bucket, n * n_buckets + own_bucket)
     own = csr_array((np.append(follows, occurs), (rows, columns)), shape=(n_rows, (n + 1) * n_buckets))
     return WordCounts(contexts, _rolled_up(contexts, own), n_buckets)

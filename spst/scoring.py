@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from spst.arrangement import Arrangement
 from spst.arrays import FloatArray, IndexArray, IntArray, Mask, frozen
 from spst.keys import Keys
 
@@ -56,30 +57,22 @@ class OutcomeTable:
 
 
 def tabulate_outcomes(
-    longest: IntArray,
-    states: IntArray,
-    finals: Mask,
-    ends: IndexArray,
-    k_max: int,
-    buckets: IntArray,
-    n_buckets: int,
+    stream: Arrangement, longest: IntArray, states: IntArray, finals: Mask, k_max: int
 ) -> OutcomeTable:
-    """Tabulate the distances to the next detection.
+    """Tabulate the distances to the next detection of the partition; resets do not matter to them.
 
     Parameters
     ----------
     longest, states : int32, shape (n_events,)
-        Longest context and automaton state after each event; partitions one after the other.
+        Longest context and automaton state after each event.
     finals : bool, shape (n_states,)
-    ends : intp, shape (n_partitions,)
-        Position of each partition's last event. A detection before it counts across resets.
-    buckets : unsigned integers, shape (n_events,), in 0..n_buckets-1
-        Bucket of each event.
+    k_max : int
+        Distances beyond it are not told apart.
     """
-    distances = _distances(np.flatnonzero(finals[states]), ends, len(states), k_max)
-    rows = np.empty(len(states), dtype=np.int32)
+    distances = _distances(np.flatnonzero(finals[states]), stream.ends, len(stream), k_max)
+    rows = np.empty(len(stream), dtype=np.int32)
     context, state = Keys((longest, int(longest.max(initial=0)) + 1), (states, len(finals))).rank(rows)
-    keys = Keys((distances, k_max + 1), (rows, max(len(context), 1)), (buckets, n_buckets))
+    keys = Keys((distances, k_max + 1), (rows, max(len(context), 1)), (stream.buckets, stream.n_buckets))
     (distance, row, bucket), times = keys.tally()
     return OutcomeTable(*map(frozen, (context, state, row, distance, bucket, times)), k_max)
 

@@ -1,7 +1,6 @@
 """From events to symbols: the last place where events are known.
 
-Owns the stream of symbols with its partitions and resets, its arrangement for counting, and a bounded cache of what was
-encoded. Must not know: files, hyperparameters, trees.
+Owns the stream of symbols with its partitions and resets, and a bounded cache of such streams. Must not know: files, hyperparameters, trees.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
 
 from spst.alphabet import Alphabet
-from spst.arrays import IndexArray, IntArray, frozen
+from spst.arrays import IntArray, frozen
 from spst.errors import BadRowsError
 from spst.events import Events
 from spst.table import BadRow, Text
@@ -152,43 +150,6 @@ def join(parts: Sequence[Symbols]) -> Symbols:
         timestamps=_joined_span([part.timestamps for part in parts if part.timestamps]),
         first_bad=next((part.first_bad for part in parts if part.first_bad), None),
     )
-
-
-@dataclass(frozen=True)
-class Arrangement:
-    """Events only, partition after partition, each in the order of the file: what counting works on.
-
-    Attributes
-    ----------
-    order : int32, shape (n_events,)
-        Place of each event among the stream's events and resets.
-    symbols : unsigned integers, shape (n_events,)
-    starts : intp
-        Position of the first event of every segment: of a partition's events up to its next reset.
-    ends : intp
-        Position of the last event of every partition.
-    """
-
-    order: IntArray
-    symbols: IntArray
-    starts: IndexArray
-    ends: IndexArray
-
-
-def arrange(stream: Symbols) -> Arrangement:
-    """Sort a stream by partition (stable), and cut it at resets."""
-    symbols, order, bounds = stream.symbols, np.arange(len(stream.symbols), dtype=np.int32), np.array([0, len(stream.symbols)])
-    if stream.partitions is not None and len(stream.values) > 1:  # a sparse matrix sorts by row, by counting
-        places = (stream.partitions.astype(np.int32), order)
-        by_row = coo_array((symbols, places), shape=(len(stream.values), len(symbols))).tocsr()
-        symbols, order, bounds = by_row.data, by_row.indices, by_row.indptr
-    after_reset = np.zeros(0, dtype=np.intp)
-    if stream.n_events < len(symbols):
-        events = np.flatnonzero(symbols != stream.n_symbols)
-        after_reset = np.flatnonzero(np.diff(events, prepend=-1) > 1)
-        symbols, order, bounds = symbols[events], order[events], np.searchsorted(events, bounds)
-    bounds = np.unique(bounds)
-    return Arrangement(order, symbols, np.union1d(bounds[:-1], after_reset), bounds[1:] - 1)
 
 
 class SymbolCache:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from spst.alphabet import Alphabet, build_alphabet
+from spst.arrangement import arrange
 from spst.arrays import IntArray, Mask, frozen
 from spst.automaton import Automaton, build_automaton
 from spst.counts import Successors, WordCounts, count_words, find_contexts
@@ -25,7 +26,7 @@ from spst.events import Events
 from spst.model import Model
 from spst.pattern import Pattern
 from spst.scoring import Outcomes, OutcomeTable, Score, ThresholdCurve, score_at, tabulate_outcomes, threshold_curve
-from spst.symbols import SymbolCache, Symbols, arrange, encode, join
+from spst.symbols import SymbolCache, Symbols, encode, join
 from spst.table import as_number
 from spst.tree import MAX_HORIZON, MAX_ORDER, Hyperparameters, Tree, learn
 from spst.waiting import detection_within, waiting_times, within
@@ -120,7 +121,7 @@ class TrainingSet:
         stream = join(streams)
         stream.check(max_bad_rows)
         parts, learns, scores = _split([len(each.symbols) for each in streams], evaluation)
-        words, outcomes = _count(stream, parts, automaton, order, k_max)
+        words, outcomes = tabulate(stream, parts, automaton, order, k_max)
         first, last = stream.timestamps or (None, None)
         return cls(
             *(pattern, symbol_set, automaton, words, outcomes, evaluation, frozen(learns), frozen(scores)),
@@ -310,16 +311,15 @@ def _split(sizes: Sequence[int], evaluation: str) -> tuple[list[int], Mask, Mask
     return np.diff(bounds, prepend=0).tolist(), ~after, after
 
 
-def _count(
-    stream: Symbols, parts: Sequence[int], automaton: Automaton, order: int, k_max: int
+def tabulate(
+    stream: Symbols, bucket_sizes: Sequence[int], automaton: Automaton, order: int, k_max: int
 ) -> tuple[WordCounts, OutcomeTable]:
-    """The one pass: contexts, automaton states, distances to detections, and their counts, by part of the stream."""
-    arranged, n_parts = arrange(stream), len(parts)
-    part = np.repeat(np.arange(n_parts, dtype=np.min_scalar_type(n_parts)), parts)[arranged.order]
-    contexts, longest = find_contexts(arranged.symbols, arranged.starts, order, stream.n_symbols)
-    words = count_words(contexts, longest, arranged.symbols, arranged.starts, part, n_parts)
+    """The one pass over a stream: contexts, automaton states, distances to detections, and their counts by bucket."""
+    arranged = arrange(stream, bucket_sizes)
+    contexts, longest = find_contexts(arranged, order)
+    words = count_words(arranged, contexts, longest)
     states = automaton.run(arranged.symbols, arranged.starts)
-    return words, tabulate_outcomes(longest, states, automaton.finals, arranged.ends, k_max, part, n_parts)
+    return words, tabulate_outcomes(arranged, longest, states, automaton.finals, k_max)
 
 
 def _same(one: Alphabet | Automaton, other: Alphabet | Automaton) -> bool:

@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.csv
 
 import spst
-from spst.counts import count_words, find_contexts
 from spst.replica import replay
-from spst.scoring import tabulate_outcomes
-from spst.symbols import SymbolCache, Symbols, arrange, encode
+from spst.symbols import SymbolCache, encode
+from spst.training import tabulate
 from spst.tree import Hyperparameters
 from tests.bench.generate import port_pattern, traffic, write_copies, write_traffic
 from tests.bench.measure import Row, in_turn, median, once, peak_rss_mb, ratio, row, seconds
@@ -129,7 +128,7 @@ def preparing(quick: bool) -> Iterator[Row]:
     pattern = spst.parse_pattern(*port_pattern(5))
     training = prepared(path)
     symbols = encode(spst.read_events(path), training.alphabet, pattern.partition_by)
-    passes = seconds(lambda: pass_after_symbols(symbols, training), 7)
+    passes = seconds(lambda: tabulate(symbols, [len(symbols.symbols)], training.automaton, 5, 5), 7)
     yield row("D3 the pass after symbols", "ns/event", 150, **median(passes, 1e9 / events))
 
 
@@ -226,16 +225,6 @@ def forecaster(quick: bool) -> Iterator[Row]:
     columns = columns_of(table)
     many = seconds(lambda: running.update_many(columns), 9)
     yield row("D9 update_many", "events/s", 200_000, "min", **median([len(events) / s for s in many]))
-
-
-def pass_after_symbols(stream: Symbols, training: spst.TrainingSet) -> object:
-    """Contexts, automaton, distances and counts of a stream of symbols."""
-    arranged = arrange(stream)
-    contexts, longest = find_contexts(arranged.symbols, arranged.starts, training.order, stream.n_symbols)
-    words = count_words(contexts, longest, arranged.symbols, arranged.starts, None, 1)
-    states = training.automaton.run(arranged.symbols, arranged.starts)
-    finals = training.automaton.finals
-    return words, tabulate_outcomes(longest, states, finals, arranged.ends, training.k_max, None, 1)
 
 
 def write_bucket(number: int, events: int) -> Path:

@@ -18,12 +18,13 @@ ORDER, N_SYMBOLS = 5, 14
 
 def ours(symbols: np.ndarray) -> object:
     """Counts and tree of one stream."""
+    from spst.arrangement import Arrangement
     from spst.counts import count_words, find_contexts
     from spst.tree import Hyperparameters, learn
 
-    starts = np.zeros(1, dtype=np.int64)
-    contexts, longest = find_contexts(symbols, starts, ORDER, N_SYMBOLS)
-    counts = count_words(contexts, longest, symbols, starts, None, 1).of(np.ones(1, dtype=bool))
+    start, end = np.array([0]), np.array([len(symbols) - 1])
+    stream = Arrangement(symbols, np.zeros(len(symbols), np.uint8), start, end, N_SYMBOLS, n_buckets=1)
+    counts = count_words(stream, *find_contexts(stream, ORDER)).of(np.ones(1, dtype=bool))
     return learn(counts, Hyperparameters(order=ORDER, p_min=1e-4, gamma=1e-4, threshold=0.3, k=5))
 
 
