@@ -88,14 +88,18 @@ class Wait(_Decision, frozen=True, kw_only=True, tag="wait"):
 Decision: TypeAlias = Assemble | Lock | Fit | Sweep | Abort | Reject | Silence | Repeat | Wait
 
 
-class Assembled(msgspec.Struct, frozen=True, kw_only=True):
+class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="outcome"):
+    """Base that gives outcomes their tag."""
+
+
+class Assembled(_Outcome, frozen=True, kw_only=True, tag="assembled"):
     """The dataset is complete, on disk and under its final name."""
 
     dataset: Dataset
     path: str
 
 
-class Fitted(msgspec.Struct, frozen=True, kw_only=True):
+class Fitted(_Outcome, frozen=True, kw_only=True, tag="fitted"):
     """The model is saved; `file` is its name in `models/`, `pt` its production time in ms.
 
     `metrics` has finite numbers, None where a measure is undefined, and always a finite `f_val` for a step.
@@ -115,18 +119,18 @@ class SweepRow(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-class Swept(msgspec.Struct, frozen=True, kw_only=True):
+class Swept(_Outcome, frozen=True, kw_only=True, tag="swept"):
     """The table of a sweep: one row per set of hyperparameters, in the grid's order, one at least with metrics."""
 
     rows: tuple[SweepRow, ...]
     pt: int
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True):
+class Done(_Outcome, frozen=True, kw_only=True, tag="done"):
     """There was nothing to do, or it is done: Lock, Abort, Reject, Silence, Repeat, Wait."""
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
+class Refused(_Outcome, frozen=True, kw_only=True, tag="refused"):
     """What was asked cannot be had, by the peer's fault: Assemble, Lock, Fit, Sweep. Nothing of the attempt is left."""
 
     code: Code

@@ -36,12 +36,20 @@ def value(name: str, **labels: str) -> float | None:
         ("factory_known_messages_total", {}, metrics.known_message),
         ("factory_backlog_outputs_total", {}, lambda: metrics.backlog(1)),
         ("factory_silent_repeats_total", {}, metrics.silent_repeat),
+        ("factory_delivery_failures_total", {"topic": "acks"}, lambda: metrics.delivery_failure("acks")),
+        ("factory_expired_messages_total", {"topic": "any"}, lambda: metrics.expired_messages("any", 1)),
     ],
 )
 def test_metric_counts(name: str, labels: dict[str, str], change: object) -> None:
     before = value(name, **labels) or 0
     change()  # type: ignore[operator]
     assert value(name, **labels) == before + 1
+
+
+def test_metrics_show_connections() -> None:
+    for connected in (True, False):
+        metrics.broker_connected("reports/0", connected)
+        assert value("factory_broker_connected", client="reports/0") == connected
 
 
 def test_metrics_show_a_line() -> None:
