@@ -11,6 +11,8 @@ from spst.errors import (
     SpstError,
 )
 from spst.events import Events, read_events
+from spst.forecaster import Forecast, Forecaster, Forecasts
+from spst.model import Model, load_model
 from spst.pattern import Pattern, parse_pattern, parse_patterns
 from spst.predicates import load_predicates, predicate
 from spst.scoring import Score, ThresholdCurve
@@ -24,8 +26,12 @@ __all__ = [
     "BadRowsError",
     "Events",
     "EventsError",
+    "Forecast",
+    "Forecaster",
+    "Forecasts",
     "HyperparameterError",
     "Hyperparameters",
+    "Model",
     "ModelFormatError",
     "Pattern",
     "PatternError",
@@ -35,6 +41,7 @@ __all__ = [
     "SymbolCache",
     "ThresholdCurve",
     "TrainingSet",
+    "load_model",
     "load_predicates",
     "parse_pattern",
     "parse_patterns",

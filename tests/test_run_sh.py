@@ -1,4 +1,4 @@
-"""run.sh with stand-ins for everything it calls: which interpreter it takes, and its one clear line where it cannot go on."""
+"""run.sh with stand-ins for all it calls: which interpreter it takes, and its one clear line where it cannot go on."""
 
 from __future__ import annotations
 
@@ -58,7 +58,12 @@ class Machine:
         environment = {"PATH": str(self.bin), "HOME": "/nowhere"} | ({"PYTHON": python} if python else {})
         command = [str(self.project / "run.sh"), *arguments]
         return subprocess.run(
-            [str(shutil.which("bash")), *command], env=environment, capture_output=True, text=True, timeout=60, check=False
+            [str(shutil.which("bash")), *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
 

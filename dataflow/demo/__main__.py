@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dataflow.demo.board import FEED, Board
 from dataflow.demo.processes import DemoFailed, Neighbourhood
-from dataflow.demo.summary import closing, missing, summarise, write
+from dataflow.demo.summary import judge, missing, show_ending, write_summary
 from dataflow.demo.topics import Topic
 from dataflow.demo.view import LiveView, PlainView, View
 
@@ -24,10 +24,10 @@ _TICK = 0.05
 _INTERRUPTED = 130
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the demo; return the exit status: 0, 1 if something did not happen, 2 for wrong options, 130 after Ctrl-C."""
     try:
-        _demo(_arguments())
+        _demo(_parsed(arguments))
     except DemoFailed as failed:
         print(f"demo: {failed}", file=sys.stderr)
         return 1
@@ -40,31 +40,37 @@ def main() -> int:
     return 0
 
 
-def _demo(arguments: argparse.Namespace) -> None:
+def _demo(options: argparse.Namespace) -> None:
     begin = time.monotonic()
-    root = _make_root(arguments.data_root)
+    root = _make_root(options.data_root)
     board = Board()
-    view: View = PlainView() if arguments.plain or not sys.stdout.isatty() else LiveView()
-    _converse(root, arguments, board, view)
-    ending = judge(root, board)
-    write_summary(root, board, ending, seconds=time.monotonic() - begin)
-    show_ending(root, board, ending)
-    if lacking := missing(root, board, ending, steps=arguments.steps):
+    view: View = PlainView() if options.plain or not sys.stdout.isatty() else LiveView()
+    neighbourhood = Neighbourhood(root, steps=options.steps, speed=options.speed)
+    with view:
+        view.say(f"data root {root}")
+        _converse(neighbourhood, {name: Topic(root, name) for name in FEED}, board, view)
+    ending = judge(board)
+    summary = write_summary(root, board, ending, seconds=time.monotonic() - begin)
+    if ending:
+        show_ending(board, ending)
+    if lacking := missing(board, summary, steps=options.steps):
         raise DemoFailed("; ".join(lacking))
 
 
-def _arguments() -> argparse.Namespace:
+def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dataflow.demo", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="an empty or new folder (default: demo-data/run-N)")
+    parser.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="an empty or new folder (default: demo-data/run-N)"
+    )
     parser.add_argument("--speed", type=float, default=4.0, help="days of traffic per second, at most (default: 4)")
     parser.add_argument("--steps", type=int, default=12, help="steps of the search (default: 12)")
     parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
-    arguments = parser.parse_args()
-    if arguments.steps < 1:
-        parser.error(f"--steps must be 1 or more, not {arguments.steps}")
-    if not arguments.speed > 0:
-        parser.error(f"--speed must be more than 0 days a second, not {arguments.speed}")
-    return arguments
+    options = parser.parse_args(arguments)
+    if options.steps < 1:
+        parser.error(f"--steps must be 1 or more, not {options.steps}")
+    if not options.speed > 0:
+        parser.error(f"--speed must be more than 0 days a second, not {options.speed}")
+    return options
 
 
 def _make_root(chosen: Path | None) -> Path:
@@ -80,22 +86,18 @@ def _make_root(chosen: Path | None) -> Path:
     return root
 
 
-def _converse(root: Path, arguments: argparse.Namespace, board: Board, view: View) -> None:
+def _converse(neighbourhood: Neighbourhood, topics: dict[str, Topic], board: Board, view: View) -> None:
     """Run the three processes to the end of their conversation and show it."""
-    neighbourhood = Neighbourhood(root, steps=arguments.steps, speed=arguments.speed)
-    topics = {name: Topic(root, name) for name in FEED}
-    with view:
-        view.say(f"data root {root}")
-        try:
-            neighbourhood.start()
-            view.say(f"factory started as process {neighbourhood.factory.pid}")
-            _watch(neighbourhood, topics, board, view)
-        finally:
-            status = neighbourhood.stop()
-        view.say("collector, controller and factory have ended")
-        view.show(board)
+    try:
+        neighbourhood.start()
+        view.say(f"factory     started as process {neighbourhood.factory.pid}")
+        _watch(neighbourhood, topics, board, view)
+    finally:
+        status = neighbourhood.stop()
     if status != 0:
         raise DemoFailed(f"the factory did not end by itself when asked to: status {status}")
+    view.say("factory     ended")
+    view.show(board)
 
 
 def _watch(neighbourhood: Neighbourhood, topics: dict[str, Topic], board: Board, view: View) -> None:
@@ -112,7 +114,9 @@ def _watch(neighbourhood: Neighbourhood, topics: dict[str, Topic], board: Board,
         if lines:
             news = time.monotonic()
         elif time.monotonic() - news > PATIENCE:
-            raise DemoFailed(f"nothing happened for {PATIENCE:.0f} s; the logs are in {neighbourhood.factory.log.parent}")
+            raise DemoFailed(
+                f"nothing happened for {PATIENCE:.0f} s; the logs are in {neighbourhood.factory.log.parent}"
+            )
         time.sleep(_TICK)
 
 

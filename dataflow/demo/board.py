@@ -63,7 +63,9 @@ class Board:
     @property
     def best(self) -> Step | None:
         """The step with the highest MCC, the earliest of equals."""
-        return max((step for step in self.steps if step.mcc is not None), key=lambda step: step.mcc or 0.0, default=None)
+        return max(
+            (step for step in self.steps if step.mcc is not None), key=lambda step: step.mcc or 0.0, default=None
+        )
 
     def take(self, topic: str, message: Message) -> Iterator[str]:
         """Remember a message; yield what there is to say about it."""

@@ -1,7 +1,7 @@
 """The demo's collector: replays the week into daily buckets, announces ranges of them, deletes what the factory has.
 
-Run by the demo as a process of its own. It speaks the protocol and knows nothing else of the factory: a bucket is deleted
-when an ACK says that a dataset which begins later is safely on disk, and never before.
+Run by the demo as a process of its own. It speaks the protocol and knows nothing else of the factory: a bucket is
+deleted when an ACK says that a dataset which begins later is safely on disk, and never before.
 """
 
 from __future__ import annotations

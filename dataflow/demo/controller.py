@@ -123,7 +123,7 @@ class Controller:
         return identity
 
 
-def main() -> None:
+def main(kind: type[Controller] = Controller) -> None:
     """Run as a process of the demo."""
     parser = argparse.ArgumentParser(prog="python -m dataflow.demo.controller", description=__doc__)
     parser.add_argument("root", type=Path)
@@ -131,7 +131,7 @@ def main() -> None:
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        Controller(arguments.root, steps=arguments.steps).run()
+        kind(arguments.root, steps=arguments.steps).run()
     except Refused as refused:
         sys.exit(str(refused))
 

@@ -12,6 +12,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+COLLECTOR, CONTROLLER = "dataflow.demo.collector", "dataflow.demo.controller"
+"""Modules of the two neighbours."""
+
 MAX_STARTS = 5
 """Starts of the factory before the demo gives up."""
 _GRACE = 30.0
@@ -105,11 +108,11 @@ class Neighbourhood:
         }
         self._recovery = root / "recovery"
         flow = ["-m", "bytewax.run", "dataflow.flow:flow", "-r", str(self._recovery), "-s", "1", "-b", "0"]
-        neighbour = [str(root), "--steps", str(steps)]
+        common = [str(root), "--steps", str(steps)]
         self.factory = Process("factory", flow, root, settings)
         self._neighbours = [
-            Process("collector", ["-m", "dataflow.demo.collector", *neighbour, "--speed", str(speed)], root, {}),
-            Process("controller", ["-m", "dataflow.demo.controller", *neighbour], root, {}),
+            Process("collector", ["-m", COLLECTOR, *common, "--speed", str(speed)], root, {}),
+            Process("controller", ["-m", CONTROLLER, *common], root, {}),
         ]
 
     def start(self) -> None:
@@ -146,9 +149,11 @@ class Neighbourhood:
             return None
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         if self.factory.starts == MAX_STARTS:
-            raise DemoFailed(f"the factory was {how} {MAX_STARTS} times: {self.factory.last_words()} ({self.factory.log})")
+            raise DemoFailed(
+                f"the factory was {how} {MAX_STARTS} times: {self.factory.last_words()} ({self.factory.log})"
+            )
         self.factory.start()
-        return f"factory {how}; started again as process {self.factory.pid}"
+        return f"factory     {how}; started again as process {self.factory.pid}"
 
     def stop(self) -> int | None:
         """End all three; return the factory's exit status."""

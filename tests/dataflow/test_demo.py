@@ -1,0 +1,232 @@
+"""The demo's neighbours without their processes: each meets a stand-in for the factory that acts whenever they rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataflow.config import load_config
+from dataflow.demo import collector, topics
+from dataflow.demo.__main__ import main
+from dataflow.demo.board import Board
+from dataflow.demo.collector import WEEK, Collector, days_of
+from dataflow.demo.controller import SEARCH_SPACE, Controller, Refused
+from dataflow.demo.engine import count_announced
+from dataflow.demo.timetable import DAYS, WINDOW, answers_before, newest_due
+from dataflow.demo.topics import ACKS, COMMANDS, DATASETS, REPORTS, Message, Topic
+from dataflow.params import field_of
+
+DEMO = WEEK.parents[1]
+Answer = Callable[[Message], dict[str, Any]]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for folder in ("topics", "buckets"):
+        (tmp_path / folder).mkdir()
+    return tmp_path
+
+
+def test_search_space_is_the_configured_one() -> None:
+    settings = load_config(DEMO / "factory.toml", {}).defaults
+    assert settings.search_space == tuple(field_of(name) for name in SEARCH_SPACE)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 12, 30])
+def test_timetable_brings_two_days_into_the_search_and_the_last_one_after_it(steps: int) -> None:
+    after = [answers_before(version, steps) for version in range(DAYS)]
+    assert after == sorted(after)
+    assert after[:WINDOW] == [0] * WINDOW
+    assert all(1 < answers <= 1 + steps for answers in after[WINDOW:-1])
+    assert after[-1] == 1 + steps + 1
+    assert [newest_due(answers, steps) for answers in (0, 1, 1 + steps, 2 + steps)] == [3, 3, 5, 6]
+
+
+def test_days_of_cuts_the_week_into_days_that_hold_every_row_once() -> None:
+    days = dict(days_of(WEEK))
+    begin = min(days)
+    assert sorted(days) == [begin + number * 86_400 for number in range(DAYS)]
+    assert sum(len(lines) - 1 for lines in days.values()) == 172_679
+    for day, (header, *lines) in days.items():
+        assert header.startswith("timestamp,")
+        assert all(day <= int(line.partition(",")[0]) < day + 86_400 for line in (lines[0], lines[-1]))
+
+
+@pytest.mark.parametrize(
+    ("vessels", "positive", "detection", "announced"),
+    [
+        ("aaa", "010", "001", 1),
+        ("aaa", "001", "001", 0),  # a forecast at the arrival itself is about the next one
+        ("aaaa", "1000", "0001", 0),  # too early: two events are looked ahead
+        ("aba", "010", "001", 0),  # of another vessel
+        ("abaab", "10000", "00011", 1),
+        ("", "", "", 0),
+    ],
+)
+def test_count_announced(vessels: str, positive: str, detection: str, announced: int) -> None:
+    def flags(text: str) -> list[bool]:
+        return [letter == "1" for letter in text]
+
+    assert count_announced(vessels, flags(positive), flags(detection), horizon=2) == announced
+
+
+def test_topic_hands_out_no_line_before_its_newline(root: Path) -> None:
+    topic, path = Topic(root, "reports"), root / "topics" / "reports.jsonl"
+    assert topic.new() == []
+    path.write_text('{"a": 1}\n{"a"')
+    assert topic.new() == [{"a": 1}]
+    with path.open("a") as file:
+        file.write(": 2}\n")
+    assert topic.new() == [{"a": 2}]
+
+
+def test_collector_deletes_a_bucket_only_when_a_later_range_is_acknowledged(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notices, acks, reports = (Topic(root, name) for name in (DATASETS, ACKS, REPORTS))
+    pending: list[Message] = []
+    seen: list[int] = []
+
+    def on_disk() -> set[int]:
+        return {int(path.name.removeprefix("day_")) for path in (root / "buckets").iterdir()}
+
+    def factory() -> None:
+        pending.extend(notices.new())
+        oldest = min(notice["buckets_range"][0] for notice in pending) if pending else max(seen)
+        assert {day for day in on_disk() if day >= oldest} >= set(pending[0]["buckets_range"] if pending else ())
+        if pending:
+            notice = pending.pop(0)
+            assert set(notice["buckets_range"]) <= on_disk()
+            seen.append(notice["buckets_range"][0])
+            acks.send({"version": notice["version"], "buckets_range": notice["buckets_range"]})
+        reports.send({"status": "success"})
+
+    monkeypatch.setattr(collector, "rest", factory)
+    Collector(root, steps=3, speed=1e9).run()
+    days = sorted(dict(days_of(WEEK)))
+    assert sorted(on_disk()) == days[-WINDOW:]
+    assert seen == [days[max(0, version - WINDOW + 1)] for version in range(DAYS)]
+
+
+def conversation(root: Path, monkeypatch: pytest.MonkeyPatch, steps: int, answer: Answer) -> list[Message]:
+    """Let the controller talk to a stand-in that answers every command; return the commands."""
+    commands, reports, acks, notices = (Topic(root, name) for name in (COMMANDS, REPORTS, ACKS, DATASETS))
+    heard: list[Message] = []
+    answers, announced = 0, 0
+
+    def factory() -> None:
+        nonlocal answers, announced
+        for command in commands.new():
+            heard.append(command)
+            if command["type"] != "opt_initialise":
+                reports.send({"reply_id": command["id"], "status": "success"} | answer(command))
+                answers += 1
+        while announced <= newest_due(answers, steps):
+            notices.send({"version": announced, "timestamp": 1000 + announced})
+            acks.send({"version": announced})
+            announced += 1
+
+    monkeypatch.setattr(topics, "rest", factory)
+    Controller(root, steps=steps).run()
+    factory()
+    return heard
+
+
+def params_of(command: Message) -> Any:
+    return json.loads(command["params"])["params"]
+
+
+def test_controller_searches_and_trains_with_what_was_best(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(command: Message) -> dict[str, Any]:
+        if command["type"] != "opt_step":
+            return {"metrics": ""}
+        return {"metrics": json.dumps({"f_val": abs(params_of(command)[3] - 0.3)})}
+
+    heard = conversation(root, monkeypatch, 6, answer)
+    assert [command["type"] for command in heard] == (
+        ["train", "opt_initialise", *["opt_step"] * 6, "opt_finalise", "train"]
+    )
+    session = heard[1:9]
+    assert {command["timestamp"] for command in session} == {1003}
+    assert heard[-1]["timestamp"] == 1006
+    assert len({command["id"] for command in heard}) == len(heard)
+    thresholds = [abs(params_of(step)[3] - 0.3) for step in session[1:7]]
+    best = thresholds.index(min(thresholds))
+    assert session[-1]["best_i"] == best
+    assert list(params_of(heard[-1]).values()) == params_of(session[1 + best])
+
+
+def test_controller_goes_on_after_a_failed_step(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = iter([True, False, True])
+
+    def answer(command: Message) -> dict[str, Any]:
+        if command["type"] == "opt_step" and next(failing):
+            return {"status": "error", "error": "too smooth", "error_code": "bad_params"}
+        return {"metrics": json.dumps({"f_val": 0.5})}
+
+    heard = conversation(root, monkeypatch, 3, answer)
+    assert heard[-2]["type"] == "opt_finalise"
+    assert heard[-2]["best_i"] == 1
+
+
+@pytest.mark.parametrize("refused", ["train", "opt_step", "opt_finalise"])
+def test_controller_gives_up_when_the_factory_refuses_what_it_needs(
+    root: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    def answer(command: Message) -> dict[str, Any]:
+        failed = {"status": "error", "error": "no such luck"}
+        return failed if command["type"] == refused else {"metrics": json.dumps({"f_val": 0.5})}
+
+    with pytest.raises(Refused, match="no such luck"):
+        conversation(root, monkeypatch, 2, answer)
+
+
+def test_controller_notices_that_its_session_was_not_opened(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(command: Message) -> dict[str, Any]:
+        return {"reply_id": "cmd-1", "status": "error", "error": "no dataset"} if command["type"] == "opt_step" else {}
+
+    with pytest.raises(Refused, match="expected the answer to opt_step"):
+        conversation(root, monkeypatch, 2, answer)
+
+
+def test_board_tells_the_story_and_finds_the_best_step() -> None:
+    board = Board()
+    told: list[str] = []
+    for number, mcc in enumerate([0.2, 0.5, None, 0.5]):
+        command = {"id": f"cmd-{number}", "type": "opt_step", "params": '{"params": [0.001, 0.0005, 2, 0.3]}'}
+        report: Message = {"reply_id": f"cmd-{number}", "status": "success", "metrics": json.dumps({"mcc": mcc})}
+        if mcc is None:
+            report = {"reply_id": f"cmd-{number}", "status": "error", "error": "gamma is too large"}
+        told += [*board.take(COMMANDS, command), *board.take(REPORTS, report)]
+    assert board.best is board.steps[1]
+    assert [line.endswith("best so far") for line in told] == [True, True, False, False]
+    assert "gamma is too large" in told[2]
+
+
+def test_demo_refuses_an_occupied_data_root_and_touches_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert main(["--data-root", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"demo: {tmp_path} is occupied: choose an empty or new folder with --data-root\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_demo_says_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["--data-root", str(tmp_path / "file" / "root")]) == 1
+    assert capsys.readouterr().err == f"demo: {tmp_path}/file/root/topics: Not a directory\n"
+
+
+@pytest.mark.parametrize("options", [["--steps", "0"], ["--speed", "0"], ["--speed", "nan"], ["--speed", "fast"]])
+def test_demo_refuses_options_out_of_range(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(options)
+    assert exit_.value.code == 2
+    assert options[0] in capsys.readouterr().err

@@ -1,0 +1,172 @@
+"""The whole demo, three real processes: everything happens, and a factory that is killed in between changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataflow.demo import processes
+from dataflow.demo.__main__ import main
+from dataflow.demo.controller import SEARCH_SPACE
+from spst import load_model
+from tests.e2e.killing_controller import KILLED_AFTER
+
+SUMMARY = {
+    "datasets_assembled",
+    "acks",
+    "buckets_deleted",
+    "trains",
+    "steps",
+    "steps_failed",
+    "best_params",
+    "best_mcc",
+    "next_day_mcc",
+    "final_model",
+    "seconds",
+    "stage_seconds",
+}
+TIMES = {"seconds", "stage_seconds", "pt"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of the demo left."""
+
+    root: Path
+    status: int
+    printed: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        summary: dict[str, Any] = json.loads((self.root / "summary.json").read_text())
+        return summary
+
+    def topic(self, name: str) -> list[dict[str, Any]]:
+        """Return a topic's messages without times and without the data root."""
+        text = (self.root / "topics" / f"{name}.jsonl").read_text().replace(str(self.root), "ROOT")
+        return [_timeless(json.loads(line)) for line in text.splitlines()]
+
+
+def _timeless(message: dict[str, Any]) -> dict[str, Any]:
+    if message.get("metrics"):
+        message["metrics"] = _timeless(json.loads(message["metrics"]))
+    return {name: value for name, value in message.items() if name not in TIMES}
+
+
+def demo(root: Path) -> Run:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        status = main(["--data-root", str(root), "--plain", "--speed", "1000"])
+    return Run(root, status, printed.getvalue())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return demo(tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "CONTROLLER", "tests.e2e.killing_controller")
+        yield demo(tmp_path_factory.mktemp("killed"))
+
+
+def test_demo_does_everything(undisturbed: Run) -> None:
+    assert undisturbed.status == 0, undisturbed.printed
+    summary = undisturbed.summary
+    assert summary.keys() == SUMMARY
+    counts = {name: value for name, value in summary.items() if isinstance(value, int)}
+    assert counts == {
+        "datasets_assembled": 7,
+        "acks": 7,
+        "buckets_deleted": 3,
+        "trains": 2,
+        "steps": 12,
+        "steps_failed": 0,
+    }
+    assert summary["best_params"].keys() == SEARCH_SPACE.keys()
+    assert summary["best_mcc"] > 0.5
+    assert summary["next_day_mcc"] > 0.4
+    assert summary["seconds"] > sum(summary["stage_seconds"].values()) > 0
+
+
+def test_demo_leaves_the_announced_models_and_only_them(undisturbed: Run) -> None:
+    models = undisturbed.topic("model_versions")
+    assert [model["creation_method"] for model in models] == ["retrain", "optimisation", "retrain"]
+    files = sorted(path.name for path in (undisturbed.root / "lines/default/models").iterdir())
+    assert files == sorted(Path(model["path"]).name for model in models)
+    final = Path(undisturbed.summary["final_model"])
+    assert load_model(final).hyperparameters.order == undisturbed.summary["best_params"]["order"]
+
+
+def test_demo_locks_a_dataset_that_outlives_its_successor(undisturbed: Run) -> None:
+    reports = undisturbed.topic("model_reports")
+    assert {report["dataset_version"] for report in reports[1:-1]} == {3}  # the search's, though 4 and 5 came meanwhile
+    assert reports[-1]["dataset_version"] == 6
+    datasets = {path.name for path in (undisturbed.root / "lines/default/datasets").iterdir()}
+    assert datasets == {"dataset_version_6.csv", "dataset_version_6.csv.json"}
+
+
+def test_demo_tells_a_harbour_master_what_the_model_is_worth(undisturbed: Run) -> None:
+    trained, next_day = undisturbed.printed.strip().splitlines()[-2:]
+    assert trained.startswith("Of 141 arrivals in the 4 days")
+    assert "announced within the 5 positions before" in trained
+    assert next_day.startswith("Of 11 arrivals on the next day, which it had not seen")
+
+
+def test_demo_ends_as_if_nothing_had_happened_when_its_factory_is_killed(undisturbed: Run, killed: Run) -> None:
+    assert killed.status == 0, killed.printed
+    assert killed.printed.count("killed by SIGKILL; started again") == len(KILLED_AFTER)
+
+    def worth(run: Run) -> dict[str, Any]:
+        return _timeless(run.summary | {"final_model": Path(run.summary["final_model"]).relative_to(run.root)})
+
+    assert worth(killed) == worth(undisturbed)
+
+
+@pytest.mark.parametrize("topic", ["model_reports", "model_versions", "assembly_reports", "factory_dead_letters"])
+def test_demo_s_killed_factory_says_everything_once(undisturbed: Run, killed: Run, topic: str) -> None:
+    assert killed.topic(topic) == undisturbed.topic(topic)
+
+
+def test_demo_s_killed_factory_makes_the_same_models(undisturbed: Run, killed: Run) -> None:
+    def models(run: Run) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (run.root / "lines/default/models").iterdir()}
+
+    assert models(killed) == models(undisturbed)
+
+
+def test_demo_gives_up_with_the_factory_s_last_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A configuration that cannot be used: the factory does not start, however often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACTORY_LOG_LEVEL", "chatty")
+        assert main(["--data-root", str(tmp_path), "--plain"]) == 1
+    error = capfd.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "chatty" in error
+
+
+def test_demo_ends_its_processes_on_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dataflow.demo", "--data-root", str(tmp_path), "--plain", "--speed", "0.001"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        started = next(line for line in process.stdout if "started as process" in line)
+        next(line for line in process.stdout if "dataset 0 announced" in line)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert error == "demo: interrupted\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.split()[-1]), 0)
