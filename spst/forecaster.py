@@ -114,6 +114,7 @@ class Forecaster:
     def __init__(self, model: Model, method: str = "next_k", *, horizon: int | None = None, **parameters: Any) -> None:
         self.rows_skipped = 0
         self._alphabet = model.alphabet
+        self._n_states = len(model.automaton.finals)
         self._partition_by = model.pattern.partition_by
         self._runs = Runs(model.tree, model.automaton, model.hyperparameters.order)
         self._lookup = SymbolLookup(model.alphabet)
@@ -216,6 +217,9 @@ class Forecaster:
             raise ModelFormatError(f"not a forecaster's state: {error}") from error
         if snapshot.fingerprint != self._fingerprint:
             raise ModelFormatError("the state is of a forecaster with another alphabet or automaton; start without it")
+        for name, p in snapshot.partitions.items():
+            if p.state >= self._n_states or max(p.recent, default=0) >= len(self._alphabet):
+                raise ModelFormatError(f"partition {name!r} stands where this model has no state or symbol")
         self._runs.replace({name: Standing(p.recent, p.state) for name, p in snapshot.partitions.items()})
         self.rows_skipped = snapshot.rows_skipped
 
@@ -265,8 +269,8 @@ def _intervals(model: Model, method: str, horizon: int | None, parameters: Mappi
         )
     if horizon is None:
         horizon = known["centre"] + known["width"] // 2 if method == "window" else known["k"]
-    if not 1 <= horizon <= MAX_HORIZON:
-        raise HyperparameterError(f"the horizon must be from 1 to {MAX_HORIZON} events, not {horizon}")
+    if not (isinstance(horizon, int) and 1 <= horizon <= MAX_HORIZON):
+        raise HyperparameterError(f"the horizon must be a whole number from 1 to {MAX_HORIZON}, not {horizon!r}")
     waiting = waiting_times(model.tree, model.automaton, horizon)
     return METHODS[method](waiting, **{name: known[name] for name in names})
 

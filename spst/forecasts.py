@@ -177,6 +177,8 @@ def _check(waiting: FloatArray, threshold: float, **ranges: tuple[int, int, int 
     if not 0 <= threshold <= 1:
         raise HyperparameterError(f"threshold must lie in 0..1, not {threshold!r}")
     for name, (value, lowest, highest) in ranges.items():
+        if not isinstance(value, int | np.integer):
+            raise HyperparameterError(f"{name} must be a whole number, not {value!r}")
         if value < lowest or (highest is not None and value > highest):
             top = "" if highest is None else f" and at most {highest} (the horizon is {waiting.shape[1]})"
             raise HyperparameterError(f"{name} must be at least {lowest}{top}, not {value!r}")

@@ -57,7 +57,7 @@ class Model:
     Raises
     ------
     SpstError
-        The parts are not about the same alphabet, the tree is deeper than its order, or JSON cannot hold the provenance.
+        The parts have different alphabets, the tree is deeper than its order, or JSON cannot hold the provenance.
     """
 
     pattern: Pattern
