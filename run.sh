@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Everything a person does with this project: makes .venv when it is missing or stale, then does what was asked for.
 set -euo pipefail
-caller=$PWD
+caller=$PWD  # where relative paths in options start
 cd "$(dirname "${BASH_SOURCE[0]}")"
+python=$PWD/.venv/bin/python
 
 usage() {
     cat <<'HELP'
@@ -64,16 +65,16 @@ install() {
     ready demo || make_venv
     say "installing what '$1' needs ($2 MB; log in .venv/install.log)"
     {
-        .venv/bin/python -m ensurepip && .venv/bin/python -m pip install --no-compile -e ".[$1]"
+        "$python" -m ensurepip && "$python" -m pip install --no-compile -e ".[$1]"
     } >.venv/install.log 2>&1 ||
         die "installing failed: $(grep -m1 -iE 'no space|error' .venv/install.log || tail -n1 .venv/install.log)"
     [ "$1" = dev ] || slim
-    stamp_for .venv/bin/python >".venv/made-for-$1"
+    stamp_for "$python" >".venv/made-for-$1"
 }
 
 # Leaves out what running needs not (70 MB): the installer, C++ headers, test suites of the three largest packages.
 slim() {
-    .venv/bin/python -m pip uninstall --quiet --yes pip setuptools >>.venv/install.log 2>&1
+    "$python" -m pip uninstall --quiet --yes pip setuptools >>.venv/install.log 2>&1
     find .venv/lib -type d \
         \( -path '*/pyarrow/include' -o -name tests \( -path '*/numpy/*' -o -path '*/pyarrow/*' -o -path '*/scipy/*' \) \) \
         -prune -exec rm -rf {} +
@@ -81,16 +82,18 @@ slim() {
 
 # What an installation depends on: the interpreter, the project's metadata, the folder (editable: it points here).
 stamp_for() { echo "$("$1" -V 2>&1) $(cksum <pyproject.toml) $PWD"; }
-ready() { [ "$(cat ".venv/made-for-$1" 2>/dev/null)" = "$(stamp_for "${PYTHON:-.venv/bin/python}")" ]; }
-# Runs where the caller stands, so that a relative path means what it says.
-run_there() {
-    local python=$PWD/.venv/bin/python
-    cd "$caller"
-    exec "$python" "$@"
-}
-
+ready() { [ "$(cat ".venv/made-for-$1" 2>/dev/null)" = "$(stamp_for "${PYTHON:-$python}")" ]; }
 need_demo() { ready dev || ready demo || install demo 400; }
 need_dev() { ready dev || install dev 900; }
+
+# The flow with its recovery store, which is the factory's own.
+factory() {
+    local store=$FACTORY_DATA_ROOT/recovery
+    if [ ! -e "$store/part-0.sqlite3" ]; then
+        mkdir -p -m 0700 "$store" && "$python" -m bytewax.recovery "$store" 1 || die "factory: cannot make $store"
+    fi
+    exec "$python" -m bytewax.run dataflow.flow:flow -r "$store" -s 5 -b 0 "$@"
+}
 
 verb=demo
 if [ $# -gt 0 ] && [[ $1 != -* ]]; then
@@ -100,25 +103,28 @@ fi
 case $verb in
     demo)
         need_demo
-        run_there -m dataflow.demo "$@"
+        cd "$caller"
+        exec "$python" -m dataflow.demo "$@"
         ;;
     test)
         need_dev
-        exec .venv/bin/python -m pytest "$@"
+        exec "$python" -m pytest "$@"
         ;;
     check)
         need_dev
-        .venv/bin/python -m ruff check
-        .venv/bin/python -m ruff format --check
-        exec .venv/bin/python -m mypy
+        "$python" -m ruff check
+        "$python" -m ruff format --check
+        exec "$python" -m mypy
         ;;
     bench)
         need_dev
-        exec .venv/bin/python -m tests.bench "$@"
+        exec "$python" -m tests.bench "$@"
         ;;
     factory)
+        [ -n "${FACTORY_DATA_ROOT:-}" ] || die "factory: FACTORY_DATA_ROOT must name the folder to work in"
         need_demo
-        run_there -m dataflow "$@"
+        cd "$caller"
+        factory "$@"
         ;;
     help) usage ;;
     *)

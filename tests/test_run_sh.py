@@ -54,8 +54,8 @@ class Machine:
     def free_space(self, megabytes: int) -> None:
         self.script("df", f"echo header; echo disk 0 0 {megabytes * 1024} 0% /")
 
-    def run(self, *arguments: str, python: str | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": str(self.bin), "HOME": "/nowhere"} | ({"PYTHON": python} if python else {})
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": str(self.bin), "HOME": "/nowhere", **variables}
         command = [str(self.project / "run.sh"), *arguments]
         return subprocess.run(
             [str(shutil.which("bash")), *command],
@@ -72,9 +72,9 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def refused(machine: Machine, *arguments: str, python: str | None = None) -> str:
+def refused(machine: Machine, *arguments: str, **variables: str) -> str:
     """Return the one line with which run.sh ends."""
-    run = machine.run(*arguments, python=python)
+    run = machine.run(*arguments, **variables)
     assert run.returncode != 0
     assert run.stdout == ""
     return run.stderr.splitlines()[-1]
@@ -103,7 +103,7 @@ def test_run_sh_installs_once_and_again_when_the_metadata_or_the_interpreter_cha
     assert "making .venv with Python 3.11" in machine.run("demo").stderr
     machine.python("python3.10", "3.10")
     assert machine.run("demo").stderr == ""
-    assert "making .venv with Python 3.10" in machine.run("demo", python="python3.10").stderr
+    assert "making .venv with Python 3.10" in machine.run("demo", PYTHON="python3.10").stderr
 
 
 def test_run_sh_adds_the_tools_for_tests_to_the_environment_of_the_demo(machine: Machine) -> None:
@@ -146,7 +146,7 @@ def test_run_sh_without_the_venv_module_names_its_package(machine: Machine) -> N
 def test_run_sh_refuses_a_chosen_interpreter_that_does_not_fit(machine: Machine, chosen: str, found: str) -> None:
     machine.python("python3", "3.11")
     machine.python("python3.13", "3.13")
-    line = refused(machine, python=chosen)
+    line = refused(machine, PYTHON=chosen)
     assert line == f"run.sh: PYTHON={chosen} is {found}; 3.10, 3.11 or 3.12 is needed"
 
 
@@ -162,6 +162,18 @@ def test_run_sh_shows_the_installer_s_reason_and_tries_again_the_next_time(machi
     assert refused(machine) == "run.sh: installing failed: ERROR: no index answers"
     machine.python("python3", "3.11")
     assert machine.run().stdout == "ran with 3.11: -m dataflow.demo\n"
+
+
+def test_run_sh_factory_makes_its_recovery_store_and_starts_the_flow(machine: Machine, tmp_path: Path) -> None:
+    machine.python("python3", "3.12")
+    assert refused(machine, "factory") == "run.sh: factory: FACTORY_DATA_ROOT must name the folder to work in"
+    store = tmp_path / "volume" / "recovery"
+    run = machine.run("factory", "-w", "1", FACTORY_DATA_ROOT=str(store.parent))
+    assert run.stdout.splitlines() == [
+        f"ran with 3.12: -m bytewax.recovery {store} 1",
+        f"ran with 3.12: -m bytewax.run dataflow.flow:flow -r {store} -s 5 -b 0 -w 1",
+    ]
+    assert store.stat().st_mode & 0o777 == 0o700
 
 
 def test_run_sh_help_lists_every_verb(machine: Machine) -> None:

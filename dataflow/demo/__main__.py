@@ -81,8 +81,8 @@ def _make_root(chosen: Path | None) -> Path:
     root = root.absolute()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DemoFailed(f"{root} is occupied: choose an empty or new folder with --data-root")
-    for folder in ("topics", "buckets", "logs"):
-        (root / folder).mkdir(mode=0o750, parents=True)
+    for name in ("topics", "buckets", "logs"):
+        (root / name).mkdir(mode=0o750, parents=True)
     return root
 
 
