@@ -1,6 +1,7 @@
 """The deterministic automaton that reads symbols and says where the pattern is detected.
 
-Knows no event and no tree. The automaton is streaming: a match may start at any event (Alevizos, Artikis, Paliouras 2022).
+Knows no event and no tree. The automaton is streaming: a match may start at any event (Alevizos, Artikis, Paliouras
+2022).
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from spst.alphabet import MAX_SYMBOLS, Alphabet
 from spst.errors import AutomatonError
-from spst.expressions import TRUE, without_skips
+from spst.expressions import TRUE
 from spst.nfa import Nfa, Table
 from spst.pattern import Pattern, Policy
 
 MAX_STATES = 10_000
-_SLAB = 1 << 19  # events composed at a time, which bounds the memory of a run
+_MANY_WALKERS = 8  # with fewer, merging those that met costs more than it saves
+_SLAB = 1 << 17  # events composed at a time, which bounds the memory of a run
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +54,19 @@ class Automaton:
     @property
     def n_states(self) -> int:
         """Number of states."""
-        return self.transitions.shape[0]
+        return len(self.transitions)
 
     @property
     def n_symbols(self) -> int:
         """Size of the alphabet."""
-        return self.transitions.shape[1]
+        return int(self.transitions.shape[1])
 
     def run(self, symbols: NDArray[np.integer], starts: ArrayLike = ()) -> NDArray[np.int32]:
         """Run over events.
 
-        The events are cut into blocks that are walked side by side: first from every state, which gives each block's transition
-        function, then, when the functions' composition has told where each block begins, from that one state.
+        The events are cut into blocks that are walked side by side: first from every state, which gives each block's
+        transition function, then, when the functions' composition has told where each block begins, from that one
+        state (Mytkowicz, Musuvathi, Schulte 2014).
 
         Parameters
         ----------
@@ -89,7 +92,10 @@ class Automaton:
 
     @cached_property
     def _table(self) -> tuple[int, NDArray[np.intp]]:
-        """Transitions as one flat array, indexed by state << shift | begins << (shift - 1) | symbol, of states << shift."""
+        """The shift, and transitions as a flat array of states << shift.
+
+        Indexed by state << shift | begins << (shift - 1) | symbol, where begins is 1 if a run starts before the event.
+        """
         shift = (self.n_symbols - 1).bit_length() + 1
         table = np.zeros((self.n_states, 2, 1 << (shift - 1)), np.intp)
         table[:, 0, : self.n_symbols] = self.transitions
@@ -98,27 +104,51 @@ class Automaton:
 
     def _run_slab(self, symbols: NDArray[np.integer], begins: NDArray[np.bool_], state: int) -> NDArray[np.int32]:
         shift, table = self._table
-        length = max(1, int(np.sqrt(len(symbols)) / 4))  # many short blocks: every step is one call on all of them
+        length = max(1, int(np.sqrt(len(symbols)) / 4), min(self.n_states, len(symbols)))  # of a block
         n_blocks = -(-len(symbols) // length)
         padded = np.zeros(n_blocks * length, np.intp)
         padded[: len(symbols)] = symbols
         padded[: len(symbols)] |= begins.astype(np.intp) << (shift - 1)
         steps = np.ascontiguousarray(padded.reshape(n_blocks, length).T)
 
-        ends = np.repeat((np.arange(self.n_states) << shift)[:, None], n_blocks, axis=1)
-        for step in steps:
-            ends = table[ends | step]
         current = np.empty(n_blocks, np.intp)
-        for block, function in enumerate((ends.T >> shift).tolist()):
-            current[block] = state
+        for block, function in enumerate(self._functions(steps)):
+            current[block] = state << shift
             state = function[state]
-
-        current <<= shift
         for step in steps:
             step |= current
-            current = table[step]
-        states: NDArray[np.int32] = (table[steps.T.ravel()] >> shift).astype(np.int32)
-        return states[: len(symbols)]
+            current = np.take(table, step, out=step, mode="clip")
+        states: NDArray[np.int32] = (steps.T.ravel()[: len(symbols)] >> shift).astype(np.int32)
+        return states
+
+    def _functions(self, steps: NDArray[np.intp]) -> list[list[int]]:
+        """List for every block the state at its end by the state at its beginning.
+
+        `steps` holds symbols and begins as in `_table`, shape (length, n_blocks).
+        """
+        shift, table = self._table
+        walkers = np.repeat((np.arange(self.n_states) << shift)[:, None], steps.shape[1], axis=1)
+        walker_of = None
+        for i, step in enumerate(steps):
+            walkers = np.take(table, walkers | step, mode="clip")
+            if len(walkers) > _MANY_WALKERS and i & (i + 1) == 0:  # after 1, 2, 4, 8, .. steps
+                walkers, merged = _merged(walkers)
+                walker_of = merged if walker_of is None else np.take_along_axis(merged, walker_of, axis=0)
+        ends = walkers if walker_of is None else np.take_along_axis(walkers, walker_of, axis=0)
+        functions: list[list[int]] = (ends.T >> shift).tolist()
+        return functions
+
+
+def _merged(walkers: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Keep one of the walkers that have met in a block; tell who stands for whom; shapes (n_walkers, n_blocks)."""
+    order = np.argsort(walkers, axis=0)
+    ascending = np.take_along_axis(walkers, order, axis=0)
+    rank = np.cumsum(np.diff(ascending, axis=0, prepend=ascending[:1]) != 0, axis=0)
+    kept = np.zeros((rank.max() + 1, walkers.shape[1]), np.intp)
+    np.put_along_axis(kept, rank, ascending, axis=0)
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, rank, axis=0)
+    return kept, place
 
 
 def build_automaton(
@@ -137,21 +167,25 @@ def build_automaton(
     alphabet : Alphabet
         Built from the same pattern.
     policy : {"overlap", "nonoverlap"}
-        ``"nonoverlap"`` gives every final state the start state's outgoing transitions: matching starts afresh after a detection.
+        ``"nonoverlap"`` gives every final state the start state's outgoing transitions: matching starts afresh after
+        a detection.
     minimise : bool
-        Merge states that no continuation tells apart. A state's waiting times depend on nothing else, so no forecast changes.
+        Merge states that no continuation tells apart. A state's waiting times depend on nothing else, so no forecast
+        changes.
     max_states : int
         Limit on the states of the automaton and of every complement in it, before minimisation.
 
     Raises
     ------
     AutomatonError
-        There are more states than `max_states`; says which part explodes.
+        There are more states than `max_states`; says which part explodes. Or there is no such policy.
     """
+    if policy not in ("overlap", "nonoverlap"):
+        raise AutomatonError(f'the count policy is "overlap" or "nonoverlap", not {policy!r}')
     nfa = Nfa(max_states, max(MAX_SYMBOLS, len(alphabet)))
     start = nfa.node()
     nfa.edges[start].append((TRUE, start))
-    end = nfa.add(without_skips(pattern.expression), start)
+    end = nfa.add(pattern.expression, start)
     transitions, finals = nfa.deterministic(end, alphabet, str(pattern.expression))
     if policy == "nonoverlap":
         transitions[finals] = transitions[0]
@@ -160,16 +194,17 @@ def build_automaton(
 
 
 def _minimal(transitions: NDArray[np.int32], finals: NDArray[np.bool_]) -> Table:
-    """Moore's partition refinement; drops what the start does not reach, and numbers states by their first appearance."""
+    """Drop states that the start does not reach, and merge equivalent ones by Moore's refinement; the start stays 0."""
     reached = _reachable(transitions)
     renumber = np.zeros(len(finals), np.int32)
     renumber[reached] = np.arange(len(reached))
     transitions, finals = renumber[transitions[reached]], finals[reached]
-    classes, n_classes = finals.astype(np.int32), len(np.unique(finals))
+    classes, n_classes = (finals != finals[0]).astype(np.int32), len(np.unique(finals))
     while True:
-        signature = np.column_stack([classes, classes[transitions]])
-        _, firsts, classes = np.unique(signature, axis=0, return_index=True, return_inverse=True)
-        classes = np.argsort(np.argsort(firsts)).astype(np.int32)[classes.ravel()]  # the start's class is 0
+        signatures = np.column_stack([classes, classes[transitions]])
+        _, firsts, found = np.unique(signatures, axis=0, return_index=True, return_inverse=True)
+        by_appearance = np.argsort(np.argsort(firsts)).astype(np.int32)
+        classes = by_appearance[found.ravel()]
         if len(firsts) == n_classes:
             firsts.sort()
             return classes[transitions[firsts]], finals[firsts]

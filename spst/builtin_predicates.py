@@ -1,7 +1,7 @@
 """The predicates that every pattern can use, each with its units and its boundary rule.
 
-Attributes are columns; ``EventType`` and ``Timestamp`` are the columns ``type`` and ``timestamp``. Positions are the columns
-``lon`` and ``lat`` in degrees, distances are great-circle kilometres on a sphere of radius 6371 km.
+Attributes are columns; ``EventType`` and ``Timestamp`` are the columns ``type`` and ``timestamp``. Positions are the
+columns ``lon`` and ``lat`` in degrees, distances are great-circle kilometres on a sphere of radius 6371 km.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from spst.geometry import bearing_degrees
 from spst.predicates import DistanceTo, Heading, Numbers, Texts, Truth, predicate
 
 
-@predicate("TruePredicate", scalar=True)
+@predicate("TruePredicate", thresholds=True, scalar=True)
 def true() -> Truth:
     """``TruePredicate``: every event."""
     return np.array(True)
@@ -117,7 +117,7 @@ def distance_between(lon: float, lat: float, low: float, high: float, *, distanc
 def heading_towards(
     target_lon: float, target_lat: float, degrees: float, *, lon: Numbers, lat: Numbers, heading: Heading
 ) -> Truth:
-    """``HeadingTowardsPredicate(lon,lat,degrees)``: the bearing to the point and the heading differ by less than degrees.
+    """``HeadingTowardsPredicate(lon,lat,degrees)``: the bearing to the point is less than degrees off the heading.
 
     The heading is the column ``heading`` if the events have one, else ``cog``, in degrees clockwise from north.
     """

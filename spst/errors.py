@@ -26,6 +26,7 @@ class PatternError(SpstError):
         self,
         message: str,
         *,
+        where: str = "",
         text: str = "",
         line: int | None = None,
         column: int | None = None,
@@ -36,7 +37,7 @@ class PatternError(SpstError):
         if line is not None and column is not None:
             source = text.splitlines()[line - 1] if line <= len(text.splitlines()) else ""
             caret = re.sub(r"\S", " ", source[: column - 1]) + "^"  # tabs stay, so that the caret stands below its sign
-            message = f"line {line}, column {column}: {message}\n  {source}\n  {caret}"
+            message = f"{where}line {line}, column {column}: {message}\n  {source}\n  {caret}"
         super().__init__(message)
 
 

@@ -1,8 +1,8 @@
 """What a pattern is made of: predicates, Boolean sentences over them, and regular expressions over sentences.
 
-Owns the nodes, their text and their rewriting. Knows no grammar, no column and no automaton. Notation and semantics follow
-Alevizos, Artikis, Paliouras 2022 (symbolic regular expressions); every node is immutable, hashable and prints the text that
-parses to it again.
+Owns the nodes, their text and their rewriting. Knows no grammar, no column and no automaton. Notation and semantics
+follow Alevizos, Artikis, Paliouras 2022 (symbolic regular expressions); every node is immutable, hashable and prints
+the text that parses to it again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TypeAlias
 _BARE_TEXT = re.compile(r"[A-Za-z_][\w.\-]*")
 
 
-def _argument(value: float | str) -> str:
+def text_of(value: float | str) -> str:
+    """Text of a constant as the grammar reads it: bare if it is a number or a word, else in single quotes."""
     if isinstance(value, str) and not _BARE_TEXT.fullmatch(value):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return str(value)
@@ -33,7 +34,7 @@ class Predicate:
     args: tuple[float | str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.name}({','.join(map(_argument, self.args))})" if self.args else self.name
+        return f"{self.name}({','.join(map(text_of, self.args))})" if self.args else self.name
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,8 @@ def accepts_empty(expression: Expression) -> bool:
 def without_skips(expression: Expression) -> Expression:
     """Rewrite ``#`` and ``@`` in terms of the other operators.
 
-    Between neighbours of the sequence or iteration directly inside, ``#`` puts ``*(TruePredicate)`` and ``@`` puts the
-    complement of everything that contains the next part. Any other operator inside is left as it is.
+    Between neighbours of the sequence or iteration directly inside, ``#`` puts ``*(TruePredicate)`` and ``@`` puts
+    the complement of everything that contains the next part. Any other operator inside is left as it is.
     """
     match expression:
         case Sequence(parts):

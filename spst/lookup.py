@@ -13,9 +13,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from spst.alphabet import Alphabet
+from spst.columns import Columns
 from spst.expressions import Predicate, atoms
 from spst.geometry import distance_km
-from spst.predicates import Columns, bind_scalar
+from spst.predicates import bind_scalar
 from spst.regions import property_of
 
 MAX_CELLS = 1 << 16  # cells remembered; real patterns have some hundred

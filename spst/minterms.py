@@ -1,27 +1,30 @@
 """Which combinations of sentences can be true together.
 
-`declared` looks at the declared exclusions only, and only outside negations; `realisable` runs through everything that events can
-be, given cells in which the predicates' truth is constant. Knows predicates as opaque things.
+`declared` looks at the declared exclusions only, and only outside negations; `realisable` runs through everything
+that events can be, given cells in which the predicates' truth is constant. Knows predicates as opaque things.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
 from spst.errors import AlphabetError
-from spst.expressions import And, Not, Or, Predicate, Sentence
+from spst.expressions import And, Not, Or, Predicate, Sentence, atoms
 
 Exclusives = Sequence[frozenset[Predicate]]
 Row = tuple[bool, ...]
 Choices = frozenset[frozenset[Predicate]]
+Cells = Sequence[Mapping[Predicate, bool]]
+
+_MAX_REMAINDERS = 1 << 12  # of one symbol's sentences; more means sentences too entangled to decide
 
 
 def declared(sentences: Sequence[Sentence], exclusives: Exclusives, max_symbols: int) -> list[Row]:
     """List the truth assignments that the declared exclusions leave, in lexicographic order.
 
-    An assignment stays if its true sentences, looking only at the parts not under a negation, can hold together with at most one
-    true predicate per exclusive set.
+    An assignment stays if its true sentences, looking only at the parts not under a negation, can hold together with
+    at most one true predicate per exclusive set.
 
     Raises
     ------
@@ -43,7 +46,7 @@ def declared(sentences: Sequence[Sentence], exclusives: Exclusives, max_symbols:
 
 
 def _ways(sentence: Sentence, exclusives: Exclusives) -> Choices:
-    """The least sets of declared predicates one of which a true sentence makes true; what stands under a negation is ignored."""
+    """The least sets of declared predicates of which a true sentence makes one true; blind to what is negated."""
     match sentence:
         case Predicate():
             return frozenset([frozenset(p for p in (sentence,) if any(p in group for group in exclusives))])
@@ -69,38 +72,81 @@ def _least(sets: Iterable[frozenset[Predicate]]) -> Choices:
 
 
 def realisable(
-    sentences: Sequence[Sentence],
-    dimensions: Iterable[Sequence[Mapping[Predicate, bool]]],
-    exclusives: Exclusives,
-    max_symbols: int,
-) -> set[Row]:
-    """Find every truth assignment that some event can have.
+    sentences: Sequence[Sentence], dimensions: Iterable[Cells], exclusives: Exclusives, max_symbols: int
+) -> list[Row]:
+    """List every truth assignment that some event can have, in lexicographic order.
 
     Parameters
     ----------
     sentences : sequence of Sentence
     dimensions : iterable of sequences
-        For every independent property of an event its cells; a cell tells the truth of the predicates on that property.
-        Together they cover every predicate of the sentences once.
+        For every independent property of an event its cells; a cell tells the truth of the predicates on that
+        property. Together they cover every predicate of the sentences once.
     exclusives : sequence of frozenset of Predicate
         At most one predicate of each is true.
     max_symbols : int
-        Limit on the result; the number of partial assignments on the way may be 64 times as large.
+        Limit on the result; there may be 64 times as many partial assignments on the way.
 
     Raises
     ------
     AlphabetError
         A limit is passed.
     """
-    members = {p: [i for i, group in enumerate(exclusives) if p in group] for group in exclusives for p in group}
+    return sorted(_walk(sentences, _touched(sentences, dimensions), exclusives, max_symbols))
+
+
+def possible(sentences: Sequence[Sentence], rows: Iterable[Row], exclusives: Exclusives) -> list[bool]:
+    """Tell of every truth assignment whether it contradicts neither itself nor the declared exclusions."""
+    predicates = dict.fromkeys(p for s in sentences for p in atoms(s))
+    plan = _touched(sentences, [({p: False}, {p: True}) for p in predicates])
+    everything = list(range(len(sentences)))
+    answers = []
+    for row in rows:
+        forced = dict(literal for s, true in zip(sentences, row, strict=True) for literal in _literal(s, true))
+        rest = [step for p, step in zip(predicates, plan, strict=True) if p not in forced]
+        answers.append(bool(_walk(sentences, [((forced,), everything), *rest], exclusives, _MAX_REMAINDERS, row)))
+    return answers
+
+
+def _literal(sentence: Sentence, true: bool) -> Iterator[tuple[Predicate, bool]]:
+    match sentence:
+        case Predicate():
+            yield sentence, true
+        case Not(Predicate() as operand):
+            yield operand, not true
+
+
+def _touched(sentences: Sequence[Sentence], dimensions: Iterable[Cells]) -> list[tuple[Cells, list[int]]]:
+    """Pair every dimension with the sentences that have one of its predicates."""
+    places: dict[Predicate, list[int]] = {}
+    for i, sentence in enumerate(sentences):
+        for p in set(atoms(sentence)):
+            places.setdefault(p, []).append(i)
+    return [(cells, sorted({i for p in cells[0] for i in places.get(p, ())})) for cells in dimensions]
+
+
+def _walk(
+    sentences: Sequence[Sentence],
+    plan: Iterable[tuple[Cells, list[int]]],
+    exclusives: Exclusives,
+    max_symbols: int,
+    only: Row | None = None,
+) -> set[Row]:
+    """Walk through the dimensions, merging equal remainders of the sentences; with `only`, look for one assignment."""
+    groups = {p: [i for i, group in enumerate(exclusives) if p in group] for group in exclusives for p in group}
     states: set[tuple[tuple[Sentence | bool, ...], frozenset[int]]] = {(tuple(sentences), frozenset())}
-    for cells in dimensions:
+    for cells, touched in plan:
         reached = set()
-        for partial, used in states:
+        for remainder, used in states:
             for cell in cells:
-                hit = [i for p, true in cell.items() if true for i in members.get(p, ())]
-                if len(set(hit)) == len(hit) and used.isdisjoint(hit):
-                    reached.add((tuple(simplified(s, cell) for s in partial), used.union(hit)))
+                hit = [i for p, true in cell.items() if true for i in groups.get(p, ())]
+                if len(set(hit)) < len(hit) or not used.isdisjoint(hit):
+                    continue
+                following = list(remainder)
+                for i in touched:
+                    following[i] = simplified(following[i], cell)
+                if only is None or not any(following[i] is (not only[i]) for i in touched):
+                    reached.add((tuple(following), used.union(hit)))
         states = reached
         if len(states) > 64 * max_symbols:
             raise _too_many(sentences, max_symbols)
@@ -131,6 +177,6 @@ def simplified(sentence: Sentence | bool, truth: Mapping[Predicate, bool]) -> Se
 
 def _too_many(sentences: Sequence[Sentence], max_symbols: int) -> AlphabetError:
     return AlphabetError(
-        f"the alphabet of the {len(sentences)} sentences {', '.join(map(str, sentences))} has more than {max_symbols} symbols; "
+        f"more than {max_symbols} symbols over the {len(sentences)} sentences {', '.join(map(str, sentences))}; "
         "declare which predicates exclude each other, ~(p,q,..), leave out extras, or raise max_symbols"
     )

@@ -1,7 +1,7 @@
 """From an expression to a deterministic transition table over an alphabet.
 
-Thompson's construction with one node before and one behind every part, then subset construction. Knows no streaming, no count
-policy and no events.
+Thompson's construction with one node before and one behind every part, then subset construction. Knows no streaming,
+no count policy and no events.
 """
 
 from __future__ import annotations
@@ -14,7 +14,22 @@ from numpy.typing import NDArray
 
 from spst.alphabet import Alphabet, alphabet_of, step_sentences
 from spst.errors import AutomatonError
-from spst.expressions import TRUE, Choice, Complement, Expression, Sentence, Sequence, Star
+from spst.expressions import (
+    TRUE,
+    And,
+    Choice,
+    Complement,
+    Expression,
+    Not,
+    Or,
+    Predicate,
+    Sentence,
+    Sequence,
+    SkipAny,
+    SkipNext,
+    Star,
+    without_skips,
+)
 
 Table = tuple[NDArray[np.int32], NDArray[np.bool_]]
 
@@ -38,7 +53,7 @@ class Nfa:
         return len(self.edges) - 1
 
     def add(self, expression: Expression, before: int) -> int:
-        """Add the automaton of an expression free of ``#`` and ``@`` behind a node; return the node that ends it."""
+        """Add the automaton of an expression behind a node; return the node that ends it."""
         match expression:
             case Sequence(parts):
                 for part in parts:
@@ -54,10 +69,12 @@ class Nfa:
                 return self._after(before, end)
             case Complement(part):
                 return self._after(*self._add_complement(part, before))
-            case sentence:
+            case Predicate() | Not() | And() | Or():
                 after = self.node()
-                self.edges[before].append((sentence, after))
+                self.edges[before].append((expression, after))
                 return after
+            case SkipAny() | SkipNext():
+                return self.add(without_skips(expression), before)
 
     def _after(self, *nodes: int) -> int:
         after = self.node()
@@ -66,7 +83,7 @@ class Nfa:
         return after
 
     def _add_complement(self, part: Expression, before: int) -> Iterable[int]:
-        """Inline the deterministic automaton of `part` over its own minterms; return the nodes where it does not accept."""
+        """Inline the deterministic automaton of `part` over its own minterms; return where it does not accept."""
         inner = Nfa(self.max_states, self.max_symbols)
         end = inner.add(part, inner.node())
         alphabet = alphabet_of(step_sentences(part, self.max_symbols), max_symbols=self.max_symbols)
@@ -133,9 +150,7 @@ class Nfa:
     @staticmethod
     def _targets(subset: int, moves: list[list[int] | None], n_symbols: int) -> list[int]:
         targets = [0] * n_symbols
-        node = 0
-        while subset >> node:
-            if subset >> node & 1 and (move := moves[node]):
+        for node, move in enumerate(moves):
+            if move and subset >> node & 1:
                 targets = [a | b for a, b in zip(targets, move, strict=True)]
-            node += 1
         return targets
