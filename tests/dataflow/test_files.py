@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+import bytewax.operators as op
 import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import run_main
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflow.config import load_config
+from dataflow.connectors import Line, open_connectors
 from dataflow.connectors.files import TopicFileSink, TopicFileSource
 from dataflow.connectors.pace import Pace
 from dataflow.connectors.tail import CHUNK, Place, Tail
@@ -267,6 +275,49 @@ def test_sink_writes_the_sequence_once_whatever_happens(
     partition.write_batch(lines)
     assert path.read_bytes().splitlines() == [text for _, text in lines]
     partition.close()
+
+
+def test_files_carry_a_flow_across_starts(tmp_path: Path) -> None:
+    """Bytewax itself: snapshots of both ends, a start without the recovery store, nothing twice."""
+    source, sink, stores = tmp_path / "commands.jsonl", tmp_path / "reports.jsonl", tmp_path / "store"
+    expected: list[bytes] = []
+    for start in range(4):
+        append(source, b"".join(b"%d\n" % number for number in range(10 * start, 10 * start + 10)))
+        if start in (0, 2):
+            shutil.rmtree(stores, ignore_errors=True)
+            stores.mkdir()
+            init_db_dir(stores, 1)
+        flow = Dataflow("flow")
+        messages = op.input("commands", flow, source_of(source, stop_at_end=True))
+        op.output("reports", op.map("answer", messages, _answer), TopicFileSink(sink))
+        run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(stores))
+        expected += [line(f"a/{number}/0")[1] for number in range(10 * start, 10 * start + 10)]
+        assert sink.read_bytes().splitlines() == expected
+
+
+def _answer(message: Raw) -> tuple[str, Line]:
+    source_id = f"a/{message.value.decode()}/0"
+    return source_id, line(source_id)
+
+
+def test_connectors_are_the_configured_topics_below_the_root(tmp_path: Path) -> None:
+    environment = {"FACTORY_DATA_ROOT": str(tmp_path / "root")}
+    (tmp_path / "factory.toml").write_text('[topics]\nacks = "promises"\n[limits]\nmessage_bytes = 77\n')
+    connectors = open_connectors(load_config(tmp_path / "factory.toml", environment))
+    topics = tmp_path / "root" / "topics"
+    assert {name: getattr(sink, "path", None) for name, sink in connectors.sinks.items()} == {
+        "reports": topics / "model_reports.jsonl",
+        "models": topics / "model_versions.jsonl",
+        "acks": topics / "promises.jsonl",
+        "dead_letters": topics / "factory_dead_letters.jsonl",
+    }
+    for source, stream, name in (
+        (connectors.commands, "commands", "factory_commands"),
+        (connectors.datasets, "datasets", "dataset_versions"),
+    ):
+        assert isinstance(source, TopicFileSource)
+        assert (source.path, source.stream, source.max_bytes) == (topics / f"{name}.jsonl", stream, 77)
+    assert "another factory" in in_another_process(tmp_path / "root").stderr
 
 
 def in_another_process(root: Path, then: str = "") -> subprocess.CompletedProcess[str]:
