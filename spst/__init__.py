@@ -12,13 +12,14 @@ from spst.errors import (
 )
 from spst.events import Events, read_events
 from spst.forecaster import Forecast, Forecaster, Forecasts
+from spst.hyperparameters import Hyperparameters
 from spst.model import Model, load_model
 from spst.pattern import Pattern, parse_pattern, parse_patterns
 from spst.predicates import load_predicates, predicate
 from spst.scoring import Score, ThresholdCurve
+from spst.sweeps import SweepTable
 from spst.symbols import SymbolCache
-from spst.training import SweepTable, TrainingSet
-from spst.tree import Hyperparameters
+from spst.training import TrainingSet
 
 __all__ = [
     "AlphabetError",

@@ -48,7 +48,7 @@ class LineFile:
         if isinstance(source, io.TextIOBase):
             raise EventsError("events are read from bytes: open the file in binary mode")
         self._path = Path(source) if isinstance(source, (str, os.PathLike)) else None
-        self.where = str(self._path or getattr(source, "name", "the input"))
+        self.where = str(getattr(source, "name", "the input") if self._path is None else self._path)
         self._file = None if self._path else _decompressed(cast(BinaryIO, source))
         with self._errors_reported():
             if self._file is not None:
@@ -82,7 +82,7 @@ class LineFile:
             yield from _whole_lines(file, self._head[begin:], begin, None, block_bytes)
 
     def line_number(self, block: Block, line: int) -> int:
-        """The number in the file (both from 0) of a line of a block; reads the file again if the span began far inside."""
+        """The number in the file (both from 0) of a line of a block; reads the file again if its span began inside."""
         if block.begin <= len(self._head):
             return self._head[: block.begin].count(b"\n") + block.lines_before + line
         with self._errors_reported(), self._reopened() as file:

@@ -22,7 +22,7 @@ from spst.arrays import FloatArray, IndexArray, IntArray, Mask, frozen
 from spst.keys import Keys
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contexts:
     """The trie of all contexts up to some order that occur in a stream; row 0 is the empty context.
 
@@ -111,12 +111,12 @@ class _Level(NamedTuple):
     padded: Mask
 
 
-def _without_padding(levels: Sequence[_Level], n_symbols: int) -> tuple[Contexts, IndexArray]:
+def _without_padding(levels: Sequence[_Level], n_symbols: int) -> tuple[Contexts, IntArray]:
     """Number the real contexts of all levels through; gives the row of each place of the last level.
 
     A padded context stands for its longest suffix without padding.
     """
-    rows = np.zeros(1, dtype=np.int32)
+    rows: IntArray = np.zeros(1, dtype=np.int32)
     level_start, parents, oldest = [0, 1], [rows], [rows - 1]
     for level in levels:
         real = ~level.padded
@@ -125,18 +125,23 @@ def _without_padding(levels: Sequence[_Level], n_symbols: int) -> tuple[Contexts
         level_start.append(level_start[-1] + int(np.count_nonzero(real)))
         parents.append(parent[real])
         oldest.append(level.oldest[real])
-    columns = (np.concatenate(parents), np.concatenate(oldest).astype(np.int32))
-    return Contexts(frozen(np.array(level_start)), *map(frozen, columns), n_symbols), rows
+    contexts = Contexts(
+        level_start=frozen(np.array(level_start)),
+        parent=frozen(np.concatenate(parents)),
+        oldest=frozen(np.concatenate(oldest).astype(np.int32)),
+        n_symbols=n_symbols,
+    )
+    return contexts, rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WordCounts:
     """How often every context occurred and what followed it, per bucket; cut out for some buckets by `of`.
 
     Attributes
     ----------
     contexts : Contexts
-    table : csr_array, shape (n_contexts, (n_symbols + 1) * n_buckets), intp
+    table : csr_array, shape (n_contexts, (n_symbols + 1) * n_buckets), int32
         Column ``s * n_buckets + b``: times that symbol s followed the context in bucket b. Column
         ``n_symbols * n_buckets + b``: times that the context ended in bucket b.
     n_buckets : int
@@ -189,10 +194,10 @@ def _rolled_up(contexts: Contexts, own: csr_array) -> csr_array:
         parent = contexts.parent[rows] - above.start
         ones, shape = np.ones(len(parent), dtype=np.intp), (above.stop - above.start, len(parent))
         levels.append(own[above] + csr_array((ones, (parent, np.arange(len(parent)))), shape=shape) @ levels[-1])
-    return csr_array(vstack(levels[::-1], format="csr"))
+    return csr_array(vstack(levels[::-1], format="csr"), dtype=np.int32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Successors:
     """The counts that a tree is learnt from, and what does not depend on hyperparameters in the learner's test.
 
@@ -201,12 +206,10 @@ class Successors:
     contexts : Contexts
     total : int
         N, the number of events.
-    occurrences : intp, shape (n_contexts,)
-        c(context).
     indptr : intp, shape (n_contexts + 1,)
-    symbol, count : intp, shape (n_entries,)
+    symbol, count : int32, shape (n_entries,)
         Entries of one context are ``indptr[row]:indptr[row + 1]``, sorted by symbol: c(context symbol), all positive.
-    row : intp, shape (n_entries,)
+    row : int32, shape (n_entries,)
         The context of each entry.
     probability : float64, shape (n_contexts,)
         P(context).
@@ -216,7 +219,6 @@ class Successors:
 
     contexts: Contexts
     total: int
-    occurrences: IntArray
     indptr: IntArray
     symbol: IntArray
     count: IntArray
@@ -237,6 +239,14 @@ class Successors:
         parent_entry = np.searchsorted(row * n + symbol, contexts.parent[row] * np.intp(n) + symbol)
         conditional = count / np.maximum(occurrences[row], 1)
         possible = np.maximum(total - contexts.length + 1, 1)
-        counts = (occurrences, follows.indptr.astype(np.intp), symbol, count, row)
-        chances = (occurrences / possible, conditional, conditional / conditional[parent_entry])
-        return cls(contexts, total, *map(frozen, counts), *map(frozen, chances))
+        return cls(
+            contexts=contexts,
+            total=total,
+            indptr=frozen(follows.indptr.astype(np.intp)),
+            symbol=frozen(symbol.astype(np.int32)),
+            count=frozen(count.astype(np.int32)),
+            row=frozen(row.astype(np.int32)),
+            probability=frozen(occurrences / possible),
+            conditional=frozen(conditional),
+            ratio=frozen(conditional / conditional[parent_entry]),
+        )

@@ -3,9 +3,10 @@
 Owns where events come from, and which rows are events, resets or bad. A file is read in blocks, so that memory does not
 grow with it. Must not know: patterns, symbols.
 
-Two columns mean something by name: `timestamp` (-1 marks a reset row; the span of the events is told by it) and `type`
-(`RESET` marks a reset row; where there is no such column every event is a `SampledCritical`). A reset row is no event: it
-empties the context of its partition and restarts its automaton. The attributes `Timestamp` and `EventType` are these columns.
+Two columns mean something by name: `timestamp` (-1 marks a reset row, and it tells the span of the events) and `type`
+(`RESET` marks a reset row; where there is no such column every event is a `SampledCritical`). A reset row is no event:
+it empties the context of its partition and restarts its automaton. The attributes `Timestamp` and `EventType` are these
+columns.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ class Events:
         Parameters
         ----------
         needed : attribute -> "number" or "text"
-            A row in which one of them is empty, NaN or of another kind, or a position infinite, is bad: skipped and counted.
-            Of ``a|b`` the first that there is counts.
+            A row in which one of them is empty, NaN or of another kind, or a position infinite, is bad: skipped and
+            counted. ``a|b`` is the first of the two that there is.
         partition_by : str or None
             Attribute whose value, read as text, is the event's partition; needed of reset rows too.
 
@@ -208,7 +209,7 @@ def read_events(
     length: int | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Events:
-    """A handle on the events of a file: CSV with or without header or JSON lines, plain or gzipped, told apart by content.
+    """Open a file of events: CSV with or without header or JSON lines, plain or gzipped, told apart by content.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ class Keys:
             keys = first[block].astype(np.intp)
             for column, size in others:
                 keys *= size
-                keys += column[block]  # type: ignore[misc]  # of any integer type: the sum fits by construction
+                keys += column[block]
             yield block, keys
 
     def _all(self) -> IndexArray:

@@ -1,8 +1,8 @@
 """Lines of text as columns: CSV with or without header, and JSON lines.
 
-Owns the conversion of blocks of whole lines: a fast path through pyarrow, and a slow one, line by line, for blocks with a
-line or value that pyarrow cannot convert, and to find the line to show for a bad row. Both call the same rows bad. Must not
-know: files, patterns, what a column means beyond its kind.
+Owns the conversion of blocks of whole lines: a fast path through pyarrow, and a slow one, line by line, for blocks with
+a line or value that pyarrow cannot convert, and to find the line to show for a bad row. Both call the same rows bad.
+Must not know: files, patterns, what a column means beyond its kind.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ def _lines(block: bytes) -> Iterator[tuple[int, str]]:
 
 def _column(column: pa.ChunkedArray, kind: Kind) -> Numbers | Text:
     if kind == "number":
-        return column.to_numpy()
+        numbers: Numbers = column.to_numpy()
+        return numbers
     if not pa.types.is_dictionary(column.type):
         column = column.cast(pa.string()).dictionary_encode()
     return Text.from_arrow(column.combine_chunks())

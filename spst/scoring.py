@@ -1,131 +1,19 @@
-"""Scores: what came true after every state of a stream, and how forecasts compare with it.
+"""Scores: how forecasts compare with what came true.
 
-Owns the outcome table (one row per distinct context and automaton state, so that a forecast is decided once per row),
-the confusion counts, MCC and its companions, and the threshold curve. Must not know: how a tree is learnt.
+Owns the confusion counts, MCC and its companions, and the threshold curve. Must not know: where probabilities and
+outcomes come from.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from spst.arrangement import Arrangement
-from spst.arrays import FloatArray, IndexArray, IntArray, Mask, frozen
-from spst.keys import Keys
+from spst.arrays import FloatArray
+from spst.waiting import DECIMALS
 
-LEAST_PROBABILITY = 1e-12  # in the log-loss: forecasts are rounded to 12 decimals, so 0 means "less than this"
-
-
-@dataclass(frozen=True)
-class OutcomeTable:
-    """How far the next detection was, for every distinct (longest context, automaton state) of a stream.
-
-    Attributes
-    ----------
-    context : int32, shape (n_rows,)
-        Row of the longest context (see `spst.counts.Contexts`).
-    state : int32, shape (n_rows,)
-        Automaton state.
-    row, distance, bucket : integers, shape (n_entries,)
-        Entries sorted by distance. ``distance`` d < k_max: the next detection of the partition came d + 1 events later;
-        k_max: later than that, or never.
-    count : int64, shape (n_entries,)
-        Number of events.
-    k_max : int
-    """
-
-    context: IntArray
-    state: IntArray
-    row: IntArray
-    distance: IntArray
-    bucket: IntArray
-    count: IntArray
-    k_max: int
-
-    def of(self, buckets: Mask, finals: Mask, at_detection: bool) -> Outcomes:
-        """The outcomes of forecasts made in some buckets; `at_detection` False: none made where a final state is."""
-        chosen = buckets[self.bucket]
-        if not at_detection:
-            chosen &= ~finals[self.state[self.row]]
-        row, distance, count = self.row[chosen], self.distance[chosen], self.count[chosen]
-        detected = finals[self.state[self.row]] & buckets[self.bucket]
-        total = np.bincount(row, weights=count, minlength=len(self.context))
-        return Outcomes(
-            self.context, self.state, row, distance, count, frozen(total), int(self.count[detected].sum()), self.k_max
-        )
-
-
-def tabulate_outcomes(
-    stream: Arrangement, longest: IntArray, states: IntArray, finals: Mask, k_max: int
-) -> OutcomeTable:
-    """Tabulate the distances to the next detection of the partition; resets do not matter to them.
-
-    Parameters
-    ----------
-    longest, states : int32, shape (n_events,)
-        Longest context and automaton state after each event.
-    finals : bool, shape (n_states,)
-    k_max : int
-        Distances beyond it are not told apart.
-    """
-    distances = _distances(np.flatnonzero(finals[states]), stream.ends, len(stream), k_max)
-    rows = np.empty(len(stream), dtype=np.int32)
-    context, state = Keys((longest, int(longest.max(initial=0)) + 1), (states, len(finals))).rank(rows)
-    keys = Keys((distances, k_max + 1), (rows, max(len(context), 1)), (stream.buckets, stream.n_buckets))
-    (distance, row, bucket), times = keys.tally()
-    return OutcomeTable(*map(frozen, (context, state, row, distance, bucket, times)), k_max)
-
-
-def _distances(detections: IndexArray, ends: IndexArray, n_events: int, k_max: int) -> IntArray:
-    """Count the events from each event to the next detection of its partition, less 1; k_max if none is so near.
-
-    All events between two stops (detections and ends of partitions) have the same next stop.
-    """
-    distance = np.full(n_events, k_max, dtype=np.int32)
-    if not n_events:
-        return distance
-    stops = np.union1d(detections, ends)
-    target = np.where(np.isin(stops, detections, assume_unique=True), stops, n_events + k_max).astype(np.int32)
-    before_last = distance[:-1]
-    before_last[:] = np.repeat(target, np.diff(stops, prepend=0))  # a stop itself looks at the one after it
-    before_last -= np.arange(1, n_events, dtype=np.int32)
-    np.minimum(distance, k_max, out=distance)
-    distance[ends] = k_max
-    return distance
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """The outcome table of some buckets, with what was counted once for all forecasts.
-
-    Attributes
-    ----------
-    context, state, row, distance, count, k_max
-        As in `OutcomeTable`.
-    total : float64 (whole numbers), shape (n_rows,)
-        Forecasts made in each row.
-    detections : int
-        Detections in these buckets.
-    """
-
-    context: IntArray
-    state: IntArray
-    row: IntArray
-    distance: IntArray
-    count: IntArray
-    total: FloatArray
-    detections: int
-    k_max: int
-    _hits: dict[int, FloatArray] = field(default_factory=dict, repr=False, compare=False)
-
-    def hits(self, k: int) -> FloatArray:
-        """float64 (whole numbers), shape (n_rows,): forecasts that a detection follows within k events; kept per k."""
-        if k not in self._hits:
-            near = int(np.searchsorted(self.distance, k))
-            hits = np.bincount(self.row[:near], weights=self.count[:near], minlength=len(self.context))
-            self._hits[k] = frozen(hits)
-        return self._hits[k]
+LEAST_PROBABILITY = 10.0**-DECIMALS  # in the log-loss: forecasts are rounded, so 0 means "less than this"
 
 
 @dataclass(frozen=True)
@@ -255,7 +143,7 @@ class ThresholdCurve:
         """The threshold of the highest MCC, and that MCC; ties go to the higher threshold; None without forecasts."""
         if not len(self.threshold):
             return None, None
-        place = int(np.argmax(self.mcc))
+        place = int(np.argmax(self.mcc.round(DECIMALS)))
         return float(self.threshold[place]), float(self.mcc[place])
 
 
@@ -299,5 +187,14 @@ def score_at(curve: ThresholdCurve, threshold: float, detections: int) -> Score:
     place = int(np.searchsorted(-curve.threshold, -threshold, side="right")) - 1
     tp, fp, mcc = (float(column[place]) if place >= 0 else 0.0 for column in (curve.tp, curve.fp, curve.mcc))
     best_threshold, best_mcc = curve.best()
-    counts = (int(count) for count in (tp, curve.misses - fp, fp, curve.hits - tp))
-    return Score(detections, *counts, mcc, best_threshold, best_mcc, curve.log_loss)
+    return Score(
+        detections=detections,
+        tp=int(tp),
+        tn=int(curve.misses - fp),
+        fp=int(fp),
+        fn=int(curve.hits - tp),
+        mcc=mcc,
+        best_threshold=best_threshold,
+        best_mcc=best_mcc,
+        log_loss=curve.log_loss,
+    )

@@ -1,6 +1,7 @@
 """From events to symbols: the last place where events are known.
 
-Owns the stream of symbols with its partitions and resets, and a bounded cache of such streams. Must not know: files, hyperparameters, trees.
+Owns the stream of symbols with its partitions and resets, and a bounded cache of such streams. Must not know: files,
+hyperparameters, trees.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from spst.alphabet import Alphabet
 from spst.arrays import IntArray, frozen
 from spst.errors import BadRowsError
 from spst.events import Events
-from spst.table import BadRow, Text
+from spst.table import BadRow
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,10 @@ def encode(
     first_bad: BadRow | None = None
     for batch in events.batches(alphabet.columns, partition_by):
         marks = np.full(len(batch.is_event), n, dtype=kind)
-        marks[batch.is_event] = alphabet.encode(batch.columns)
+        marks[batch.is_event] = alphabet.encode(batch.columns, n_events)
         symbols.append(marks)
         if batch.partition is not None:
-            partitions.append(_renumbered(batch.partition, numbering))
+            partitions.append(_renumbered(batch.partition.codes, batch.partition.values, numbering))
         rows, skipped, n_events = rows + batch.rows, skipped + batch.skipped, n_events + int(batch.is_event.sum())
         spans += [batch.timestamps] if batch.timestamps else []
         first_bad = first_bad or batch.first_bad
@@ -115,11 +116,9 @@ def encode(
     )
 
 
-def _renumbered(column: Text, numbering: dict[str, int]) -> npt.NDArray[np.int32]:
+def _renumbered(codes: IntArray, values: Sequence[str], numbering: dict[str, int]) -> npt.NDArray[np.int32]:
     """Codes of a batch as codes of the stream; new values are added to `numbering`."""
-    return np.array([numbering.setdefault(value, len(numbering)) for value in column.values], dtype=np.int32)[
-        column.codes
-    ]
+    return np.array([numbering.setdefault(value, len(numbering)) for value in values], dtype=np.int32)[codes]
 
 
 def _narrow(codes: npt.NDArray[np.int32], n_values: int) -> IntArray:
@@ -137,7 +136,7 @@ def join(parts: Sequence[Symbols]) -> Symbols:
     numbering: dict[str, int] = {}
     partitions = None
     if parts[0].partitions is not None:
-        codes = [_renumbered(Text(part.partitions, part.values), numbering) for part in parts]
+        codes = [_renumbered(p.partitions, p.values, numbering) for p in parts if p.partitions is not None]
         partitions = frozen(_narrow(np.concatenate(codes), len(numbering)))
     return Symbols(
         symbols=frozen(np.concatenate([part.symbols for part in parts])),
@@ -153,7 +152,9 @@ def join(parts: Sequence[Symbols]) -> Symbols:
 
 
 class SymbolCache:
-    """Encoded streams by content, so that buckets that several datasets share are encoded once; bounded, oldest use first.
+    """Streams by their content, so that buckets which several datasets share are encoded once.
+
+    What was not used for the longest time goes first when there is too much.
 
     Parameters
     ----------

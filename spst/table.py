@@ -47,7 +47,7 @@ class Text:
     def __ne__(self, other: object) -> Mask:  # type: ignore[override]  # row by row, like an array
         return ~(self == other)
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[np.str_]:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[np.str_]:
         return np.array([*self.values, ""])[self.codes].astype(dtype or np.str_, copy=False)
 
     @classmethod
@@ -62,10 +62,10 @@ class Text:
 
     def is_any(self, *texts: str) -> Mask:
         """bool, shape (n_rows,): the value is one of some texts."""
-        wanted = [code for code, value in enumerate(self.values) if value in texts]
-        if len(wanted) == 1:
-            return self.codes == wanted[0]
-        return np.isin(self.codes, wanted) if wanted else np.zeros(len(self.codes), dtype=bool)
+        mask = np.zeros(len(self.codes), dtype=bool)
+        for code in (code for code, value in enumerate(self.values) if value in texts):
+            mask |= self.codes == code
+        return mask
 
     def numbers(self) -> Numbers:
         """The numbers that the texts spell, shape (n_rows,); NaN where they spell none."""

@@ -1,40 +1,38 @@
-"""Training sets: prepared once from events, then fitted and scored for any hyperparameters without looking at events again.
+"""Training sets: prepared once from events, then fitted and scored for any hyperparameters without them.
 
-Owns the path from events to the two tables that everything rests on (counts of words, outcomes of states), the evaluation
-modes, and the sweep. Must not know: messages, files other than through `Events`.
+Owns the path from events to the two tables that everything rests on, the counts of words and the outcomes of states,
+and what is done with them. Must not know: messages, files other than through `Events`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
-from functools import cached_property
-from itertools import product
-from typing import Literal
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from spst.alphabet import Alphabet, build_alphabet
+from spst.alphabet import Alphabet, Mode, build_alphabet
 from spst.arrangement import arrange
-from spst.arrays import IntArray, Mask, frozen
+from spst.arrays import FloatArray, IntArray
 from spst.automaton import Automaton, build_automaton
 from spst.counts import Successors, WordCounts, count_words, find_contexts
-from spst.errors import EventsError, HyperparameterError, SpstError
+from spst.errors import HyperparameterError, SpstError
+from spst.evaluation import Split, split
 from spst.events import Events
 from spst.model import Model
-from spst.pattern import Pattern
-from spst.scoring import Outcomes, OutcomeTable, Score, ThresholdCurve, score_at, tabulate_outcomes, threshold_curve
+from spst.outcomes import Outcomes, OutcomeTable, summed, tabulate_outcomes
+from spst.pattern import Pattern, Policy
+from spst.scoring import Score, ThresholdCurve, score_at, threshold_curve
+from spst.sweeps import Grid, SweepTable, sets_of
 from spst.symbols import SymbolCache, Symbols, encode, join
-from spst.table import as_number
 from spst.tree import MAX_HORIZON, MAX_ORDER, Hyperparameters, Tree, learn
 from spst.waiting import detection_within, waiting_times, within
 
-Policy = Literal["overlap", "nonoverlap"]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingSet:
     """Everything that fitting and scoring need of some events; made by `prepare`.
 
@@ -43,14 +41,17 @@ class TrainingSet:
     pattern, alphabet, automaton
         What the events were reduced with.
     words : WordCounts
+        For the trees.
     outcomes : OutcomeTable
-    evaluation : str
-        "in-sample", "holdout:SHARE" or "last-bucket".
-    learns, scores : bool, shape (n_buckets,)
-        Buckets whose counts are learnt from, and whose forecasts are scored.
+        For the scores.
+    split : Split
+        What is learnt from and what is scored.
     forecast_at_detection : bool
+        Whether forecasts made at detections are scored too.
     n_events, rows, rows_skipped : int
+        Events, which are rows less resets and bad ones; rows read; bad rows.
     first_timestamp, last_timestamp : float or None
+        Smallest and largest of the events.
     """
 
     pattern: Pattern
@@ -58,9 +59,7 @@ class TrainingSet:
     automaton: Automaton
     words: WordCounts
     outcomes: OutcomeTable
-    evaluation: str
-    learns: Mask
-    scores: Mask
+    split: Split
     forecast_at_detection: bool
     n_events: int
     rows: int
@@ -77,7 +76,7 @@ class TrainingSet:
         order: int,
         k_max: int,
         evaluation: str = "in-sample",
-        alphabet: Literal["declared", "satisfiable"] = "declared",
+        alphabet: Mode = "declared",
         policy: Policy = "overlap",
         minimise: bool = False,
         forecast_at_detection: bool = True,
@@ -91,41 +90,44 @@ class TrainingSet:
         Parameters
         ----------
         events : Events or several of them
-            Several are buckets of one stream, in this order; contexts and automaton run on across them.
+            Several are buckets of one stream, in this order; contexts and automaton run on from one to the next.
         order : int, 0..12
             Longest contexts that may be asked for.
         k_max : int, 1 or more
             Longest horizon that may be scored.
         evaluation : "in-sample", "holdout:SHARE" or "last-bucket"
-            Learn from all events and score all; or score the last share of the events, or the last bucket, and learn from
-            those before.
+            See `spst.evaluation.split`; contexts and automaton run on across the cut.
+        alphabet, policy, minimise
+            See `spst.alphabet.build_alphabet` and `spst.automaton.build_automaton`.
+        forecast_at_detection : bool
+            Whether forecasts made at detections are scored too.
         max_bad_rows : float, 0..1
             Share of rows that may be bad; they are skipped.
-        cache, keys : SymbolCache and one key per bucket
-            Re-use a bucket's symbols. A key stands for the bucket's content; alphabet and partition are added to it here.
-        progress : called with the number of rows read so far in the bucket
+        cache, keys : SymbolCache, and one key per bucket
+            Where a bucket's symbols may be found and left. A key stands for the content of its bucket.
+        progress : called now and then with the number of rows read so far
 
         Raises
         ------
         SpstError
-            The events cannot be read or are too bad, the alphabet or automaton explodes, an argument is out of its range.
+            The events cannot be read or are too bad, the alphabet or automaton explodes, an argument is out of range.
         """
         buckets = [events] if isinstance(events, Events) else list(events)
-        order, k_max = _checked("order", order, 0, MAX_ORDER), _checked("k_max", k_max, 1, MAX_HORIZON)
-        symbol_set = build_alphabet(pattern, mode=alphabet)
-        automaton = build_automaton(pattern, symbol_set, policy=policy, minimise=minimise)
-        streams = [
-            _encoded(bucket, symbol_set, pattern.partition_by, cache, key, progress)
-            for bucket, key in zip(buckets, keys or [None] * len(buckets), strict=True)
-        ]
-        stream = join(streams)
+        _check_range("order", order, 0, MAX_ORDER)
+        _check_range("k_max", k_max, 1, MAX_HORIZON)
+        symbol_set, automaton = _language(pattern, alphabet, policy, minimise)
+        streams: list[Symbols] = []
+        for bucket, key in zip(buckets, keys or [None] * len(buckets), strict=True):
+            read = sum(stream.rows for stream in streams)
+            tell = None if progress is None else lambda rows, read=read: progress(read + rows)
+            streams.append(_encoded(bucket, symbol_set, pattern.partition_by, cache, key, tell))
+        stream, cut = join(streams), split(evaluation, [len(each.symbols) for each in streams])
         stream.check(max_bad_rows)
-        parts, learns, scores = _split([len(each.symbols) for each in streams], evaluation)
-        words, outcomes = tabulate(stream, parts, automaton, order, k_max)
+        words, outcomes = tabulate(stream, cut.sizes, automaton, order, k_max)
         first, last = stream.timestamps or (None, None)
         return cls(
-            *(pattern, symbol_set, automaton, words, outcomes, evaluation, frozen(learns), frozen(scores)),
-            *(forecast_at_detection, stream.n_events, stream.rows, stream.rows_skipped, first, last),
+            *(pattern, symbol_set, automaton, words, outcomes, cut, forecast_at_detection),
+            *(stream.n_events, stream.rows, stream.rows_skipped, first, last),
         )
 
     @property
@@ -140,29 +142,35 @@ class TrainingSet:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, what was derived for the evaluation included."""
-        return _nbytes(self.words) + _nbytes(self.outcomes) + _nbytes(self._counts) + _nbytes(self._outcomes)
+        """Bytes held, with what is derived from the tables."""
+        return sum(map(_nbytes, (self.words, self.words.contexts, self.outcomes, self._counts, self._outcomes)))
 
     def in_sample(self) -> TrainingSet:
-        """The same events, learning from all and scoring all."""
-        everything = frozen(np.ones_like(self.learns))
-        return replace(self, evaluation="in-sample", learns=everything, scores=everything)
+        """The same events, learning from all and scoring all; shares the tables."""
+        return replace(self, split=self.split.in_sample())
 
     @cached_property
     def _counts(self) -> Successors:
-        return self.words.of(self.learns)
+        return self.words.of(self.split.learns)
 
     @cached_property
     def _outcomes(self) -> Outcomes:
-        return self.outcomes.of(self.scores, self.automaton.finals, self.forecast_at_detection)
+        return self.outcomes.of(self.split.scores, self.automaton.finals, self.forecast_at_detection)
 
-    def fit(self, hyperparameters: Hyperparameters, provenance: Mapping[str, object] | None = None) -> Model:
+    def fit(self, hyperparameters: Hyperparameters, provenance: Mapping[str, Any] | None = None) -> Model:
         """Learn a model.
+
+        Parameters
+        ----------
+        provenance : mapping of plain data
+            Becomes part of the model.
 
         Raises
         ------
         HyperparameterError
             The order is beyond the prepared one, or gamma too large for the alphabet.
+        EventsError
+            There is no event to learn from.
         """
         tree = learn(self._counts, hyperparameters)
         return Model(self.pattern, self.alphabet, self.automaton, tree, hyperparameters, dict(provenance or {}))
@@ -180,94 +188,82 @@ class TrainingSet:
         return score_at(self.threshold_curve(model), model.hyperparameters.threshold, self._outcomes.detections)
 
     def threshold_curve(self, model: Model) -> ThresholdCurve:
-        """The confusion counts that every threshold would give a model; raises as `score` does."""
+        """Give the confusion counts that every threshold would have; raises as `score` does."""
         self._check_fits(model)
         k = model.hyperparameters.k
         return self._curve(self._states(model.tree), detection_within(model.tree, model.automaton, k), k)
 
-    def _check_fits(self, model: Model) -> None:
-        if not (_same(model.alphabet, self.alphabet) and _same(model.automaton, self.automaton)):
-            raise SpstError("the model has another alphabet or automaton than the training set: its pattern differs")
-        if model.tree.order > self.order:
-            raise HyperparameterError(f"the model's order is {model.tree.order}; prepared was order {self.order}")
-        _checked("k", model.hyperparameters.k, 1, self.k_max)
-
-    def _states(self, tree: Tree) -> IntArray:
-        """int32, shape (n_rows,): state of tree and automaton in every row of the outcomes."""
-        return (
-            tree.nodes_of(self.words.contexts)[self.outcomes.context] * len(self.automaton.finals) + self.outcomes.state
-        )
-
-    def _curve(self, states: IntArray, probability: npt.NDArray[np.float64], k: int) -> ThresholdCurve:
-        outcomes, n_states = self._outcomes, len(probability)
-        hits = np.bincount(states, weights=outcomes.hits(k), minlength=n_states)
-        return threshold_curve(probability, hits, np.bincount(states, weights=outcomes.total, minlength=n_states))
-
-    def sweep(self, sets: Iterable[Hyperparameters] | Mapping[str, Sequence[float] | float]) -> SweepTable:
+    def sweep(self, tried: Grid | Iterable[Hyperparameters]) -> SweepTable:
         """Fit and score many hyperparameters, sharing what they share: one tree for all thresholds and horizons.
 
         Parameters
         ----------
-        sets : hyperparameters, or a grid: name -> values, of which every combination is tried
+        tried : hyperparameters, or a grid: name -> values, of which every combination is tried
 
         Raises
         ------
-        HyperparameterError
-            As `fit` and `score` do; nothing is returned then.
+        HyperparameterError, EventsError
+            As `fit` and `score` do, for any of them.
         """
-        tried = tuple(_grid(sets) if isinstance(sets, Mapping) else sets)
-        of_tree: dict[tuple[float, ...], dict[int, list[int]]] = {}
-        for place, each in enumerate(tried):
-            _checked("k", each.k, 1, self.k_max)
-            key = (each.order, each.p_min, each.gamma, each.alpha, each.r)
-            of_tree.setdefault(key, {}).setdefault(each.k, []).append(place)
+        sets = sets_of(tried)
+        by_tree: dict[tuple[float, ...], dict[int, list[int]]] = {}
+        for place, each in enumerate(sets):
+            _check_range("k", each.k, 1, self.k_max)
+            tree_key = (each.order, each.p_min, each.gamma, each.alpha, each.r)
+            by_tree.setdefault(tree_key, {}).setdefault(each.k, []).append(place)
         scores: dict[int, Score] = {}
-        for of_horizon in of_tree.values():
-            tree = learn(self._counts, tried[next(iter(of_horizon.values()))[0]])
-            states, waiting = self._states(tree), waiting_times(tree, self.automaton, max(of_horizon))
-            for k, places in of_horizon.items():
+        for by_horizon in by_tree.values():
+            tree = learn(self._counts, sets[next(iter(by_horizon.values()))[0]])
+            states, waiting = self._states(tree), waiting_times(tree, self.automaton, max(by_horizon))
+            for k, places in by_horizon.items():
                 curve = self._curve(states, within(waiting, k), k)
-                detections = self._outcomes.detections
-                scores |= {place: score_at(curve, tried[place].threshold, detections) for place in places}
-        return SweepTable(tried, tuple(scores[place] for place in range(len(tried))))
+                for place in places:
+                    scores[place] = score_at(curve, sets[place].threshold, self._outcomes.detections)
+        return SweepTable(sets, tuple(scores[place] for place in range(len(sets))))
+
+    def _check_fits(self, model: Model) -> None:
+        same_alphabet = model.alphabet is self.alphabet or (
+            model.alphabet.sentences == self.alphabet.sentences
+            and np.array_equal(model.alphabet.truth, self.alphabet.truth)
+        )
+        same_automaton = model.automaton is self.automaton or (
+            np.array_equal(model.automaton.transitions, self.automaton.transitions)
+            and np.array_equal(model.automaton.finals, self.automaton.finals)
+        )
+        if not (same_alphabet and same_automaton):
+            raise SpstError("the model has another alphabet or automaton than the training set: their patterns differ")
+        if model.tree.order > self.order:
+            raise HyperparameterError(
+                f"the model looks back {model.tree.order} events; prepared was order {self.order}"
+            )
+        _check_range("k", model.hyperparameters.k, 1, self.k_max)
+
+    def _states(self, tree: Tree) -> IntArray:
+        """State of tree and automaton in every row of the outcomes; int32, shape (n_rows,)."""
+        nodes = tree.nodes_of(self.words.contexts)[self.outcomes.context]
+        states: IntArray = nodes * np.int32(len(self.automaton.finals)) + self.outcomes.state
+        return states
+
+    def _curve(self, states: IntArray, probability: FloatArray, k: int) -> ThresholdCurve:
+        hits, total = (summed(states, n, len(probability)) for n in (self._outcomes.hits(k), self._outcomes.total))
+        return threshold_curve(probability, hits, total)
 
 
-@dataclass(frozen=True)
-class SweepTable:
-    """What a sweep found: one score for each set of hyperparameters, in the order in which they were given."""
-
-    hyperparameters: tuple[Hyperparameters, ...]
-    scores: tuple[Score, ...]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    @property
-    def best(self) -> int:
-        """Place of the highest MCC; of several the first."""
-        return max(range(len(self)), key=lambda place: (self.scores[place].mcc, -place))
-
-    def rows(self) -> list[dict[str, float | None]]:
-        """Plain data, ready for JSON: hyperparameters and score of each set."""
-        return [
-            {**tried.as_dict(), **score.as_dict()}
-            for tried, score in zip(self.hyperparameters, self.scores, strict=True)
-        ]
+def tabulate(
+    stream: Symbols, bucket_sizes: Sequence[int], automaton: Automaton, order: int, k_max: int
+) -> tuple[WordCounts, OutcomeTable]:
+    """Make the one pass over a stream: contexts, automaton states, distances to detections, and their counts."""
+    arranged = arrange(stream, bucket_sizes)
+    contexts, longest = find_contexts(arranged, order)
+    words = count_words(arranged, contexts, longest)
+    states = automaton.run(arranged.symbols, arranged.starts)
+    return words, tabulate_outcomes(arranged, longest, states, automaton.finals, k_max)
 
 
-def _grid(values: Mapping[str, Sequence[float] | float]) -> Iterable[Hyperparameters]:
-    lists = [value if isinstance(value, Sequence) else [value] for value in values.values()]
-    names = {entry.name for entry in fields(Hyperparameters)}
-    required = {entry.name for entry in fields(Hyperparameters) if entry.default is MISSING}
-    if not required <= set(values) <= names:
-        raise HyperparameterError(f"a grid needs {sorted(required)} and may have {sorted(names)}, not {sorted(values)}")
-    return (Hyperparameters(**dict(zip(values, chosen, strict=True))) for chosen in product(*lists))
-
-
-def _checked(name: str, value: int, low: int, high: int) -> int:
-    if not low <= value <= high:
-        raise HyperparameterError(f"{name} must be from {low} to {high} here, not {value}")
-    return value
+@lru_cache(maxsize=64)  # a model line prepares the same pattern again with every dataset
+def _language(pattern: Pattern, alphabet: Mode, policy: Policy, minimise: bool) -> tuple[Alphabet, Automaton]:
+    symbol_set = build_alphabet(pattern, mode=alphabet)
+    return symbol_set, build_automaton(pattern, symbol_set, policy=policy, minimise=minimise)
 
 
 def _encoded(
@@ -281,61 +277,20 @@ def _encoded(
     def make() -> Symbols:
         return encode(events, alphabet, partition_by, progress)
 
-    return (
-        make()
-        if cache is None or key is None
-        else cache.get((key, alphabet.sentences, alphabet.truth.tobytes(), partition_by), make)
-    )
+    if cache is None or key is None:
+        return make()
+    return cache.get((key, partition_by, alphabet.sentences, alphabet.truth.tobytes()), make)
 
 
-def _split(sizes: Sequence[int], evaluation: str) -> tuple[list[int], Mask, Mask]:
-    """Sizes of the parts of a stream that an evaluation tells apart, and which of them it learns from and scores."""
-    mode, _, share = evaluation.partition(":")
-    everything = np.ones(len(sizes), dtype=bool)
-    if evaluation == "in-sample":
-        return list(sizes), everything, everything
-    if evaluation == "last-bucket":
-        if len(sizes) < 2:
-            raise EventsError("evaluation 'last-bucket' needs two buckets or more; there is one")
-        last = np.arange(len(sizes)) == len(sizes) - 1
-        return list(sizes), ~last, last
-    scored = as_number(share)
-    if mode != "holdout" or scored is None or not 0 < scored < 1:
-        raise HyperparameterError(
-            f"evaluation must be 'in-sample', 'last-bucket' or 'holdout:SHARE' with a share between 0 and 1, not {evaluation!r}"
-        )
-    ends = np.cumsum(sizes)
-    cut = int(ends[-1]) - round(scored * int(ends[-1]))
-    bounds = np.union1d(ends, cut)
-    after = bounds > cut
-    return np.diff(bounds, prepend=0).tolist(), ~after, after
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise HyperparameterError(f"{name} must be a whole number from {low} to {high} here, not {value!r}")
 
 
-def tabulate(
-    stream: Symbols, bucket_sizes: Sequence[int], automaton: Automaton, order: int, k_max: int
-) -> tuple[WordCounts, OutcomeTable]:
-    """The one pass over a stream: contexts, automaton states, distances to detections, and their counts by bucket."""
-    arranged = arrange(stream, bucket_sizes)
-    contexts, longest = find_contexts(arranged, order)
-    words = count_words(arranged, contexts, longest)
-    states = automaton.run(arranged.symbols, arranged.starts)
-    return words, tabulate_outcomes(arranged, longest, states, automaton.finals, k_max)
-
-
-def _same(one: Alphabet | Automaton, other: Alphabet | Automaton) -> bool:
-    """Whether two alphabets or automata mean the same by the same numbers."""
-    return one is other or all(np.array_equal(vars(one)[name], vars(other)[name]) for name in _PARTS[type(one)])
-
-
-_PARTS = {Alphabet: ("sentences", "truth"), Automaton: ("transitions", "finals")}
-
-
-def _nbytes(table: object) -> int:
-    """Bytes of the arrays that a table of counts holds."""
-    return sum(_array_bytes(value) for value in vars(table).values())
-
-
-def _array_bytes(value: object) -> int:
-    if isinstance(value, csr_array):
-        return int(value.data.nbytes + value.indices.nbytes + value.indptr.nbytes)
-    return value.nbytes if isinstance(value, np.ndarray) else 0
+def _nbytes(tables: object) -> int:
+    """Bytes of the arrays that an object holds."""
+    total = 0
+    for value in vars(tables).values():
+        parts = (value.data, value.indices, value.indptr) if isinstance(value, csr_array) else (value,)
+        total += sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+    return total

@@ -1,100 +1,28 @@
 """Prediction suffix trees: how they are learnt from counts, and how contexts find their node in them.
 
-Owns the hyperparameters, the learner (Ron, Singer, Tishby 1996 in the variant of Begleiter, El-Yaniv, Yona 2004: missing
-children are not added, so inner nodes are states too) and the frozen tree. Must not know: events, patterns, automata.
+Owns the frozen tree and the learner (Ron, Singer, Tishby 1996 in the variant of Begleiter, El-Yaniv, Yona 2004: missing
+children are not added, so inner nodes are states too). Must not know: events, patterns, automata.
 """
 
 from __future__ import annotations
 
-import math
-import operator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from spst.arrays import FloatArray, IntArray, Mask, frozen
 from spst.counts import Contexts, Successors
-from spst.errors import HyperparameterError, SpstError
+from spst.errors import EventsError, HyperparameterError, SpstError
+from spst.hyperparameters import MAX_HORIZON, MAX_ORDER, Hyperparameters
 
-MAX_ORDER = 12
-MAX_HORIZON = 1_000_000  # events that a forecast may look ahead
+__all__ = ["MAX_HORIZON", "MAX_ORDER", "Hyperparameters", "Tree", "learn"]
+
 SUM_TOLERANCE = 1e-9  # a distribution may miss 1 by this much through rounding
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hyperparameters:
-    """What a search may choose; checked on construction.
-
-    Attributes
-    ----------
-    order : int, 0..12
-        Length of the longest context, m.
-    p_min : float, 0..1
-        Contexts less probable than this are not looked at.
-    gamma : float, 0 <= gamma < 1
-        Least probability of every symbol after smoothing; n_symbols * gamma must not exceed 1 (checked when fitting).
-    threshold : float, 0..1
-        A forecast is positive iff its probability reaches this.
-    k : int, 1 or more
-        A forecast speaks about the next k events.
-    alpha : float, 0 or more
-        A context needs a symbol of probability (1 + alpha) * gamma at least.
-    r : float, 1 or more
-        That symbol's probability must be r times as large, or small, as without the context's oldest symbol.
-
-    Raises
-    ------
-    HyperparameterError
-        Outside its range, not a number, or not whole where a whole number is needed.
-    """
-
-    order: int
-    p_min: float
-    gamma: float
-    threshold: float
-    k: int
-    alpha: float = 0.001
-    r: float = 1.05
-
-    def __post_init__(self) -> None:
-        for name, kind, low, high in _RANGES:
-            value = getattr(self, name)
-            object.__setattr__(self, name, _number(name, kind, value, low, high))
-
-    def as_dict(self) -> dict[str, float]:
-        """Names and values, in the order of the fields."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
-
-
-_RANGES: tuple[tuple[str, type, float, float], ...] = (
-    ("order", int, 0, MAX_ORDER),
-    ("p_min", float, 0, 1),
-    ("gamma", float, 0, math.nextafter(1, 0)),
-    ("threshold", float, 0, 1),
-    ("k", int, 1, MAX_HORIZON),
-    ("alpha", float, 0, math.inf),
-    ("r", float, 1, math.inf),
-)
-
-
-def _number(name: str, kind: type, value: object, low: float, high: float) -> float:
-    """`value` as an int or a float, if it is one and lies in its range."""
-    kinds = "a whole number" if kind is int else "a number"
-    span = f"from {low} to {high:.6g}" if math.isfinite(high) else f"of {low} or more"
-    problem = HyperparameterError(f"{name} must be {kinds} {span}, not {value!r}")
-    if isinstance(value, bool):
-        raise problem
-    try:
-        number = operator.index(value) if kind is int else float(value)  # type: ignore[call-overload,arg-type]  # a non-number raises
-    except (TypeError, ValueError):
-        raise problem from None
-    if not (math.isfinite(number) and low <= number <= high):
-        raise problem
-    return number
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tree:
     """A prediction suffix tree; node 0 is the root, nodes are sorted by depth.
 
@@ -188,7 +116,7 @@ class Tree:
     @cached_property
     def leaf(self) -> Mask:
         """bool, shape (n_nodes,): the node has no children."""
-        return frozen((self.children < 0).all(axis=1))
+        return frozen(np.all(self.children < 0, axis=1))
 
     @cached_property
     def labels(self) -> tuple[tuple[int, ...], ...]:
@@ -221,11 +149,11 @@ def _deeper(depth: IntArray, children: IntArray, nodes: IntArray, older: IntArra
 
 
 def _next_nodes(tree: Tree, depth: IntArray, children: IntArray) -> IntArray:
-    """The node after every symbol, level by level: like its parent's, and one step further if that reaches full depth."""
+    """Find the node after every symbol: like the parent's, and one step further where that has full depth."""
     following = np.empty_like(children)
     following[0] = np.maximum(children[0], 0)
     bounds = np.searchsorted(depth, np.arange(1, depth[-1] + 2))
-    for length, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True), start=1):
+    for length, (first, last) in enumerate(pairwise(bounds), start=1):
         like_parent = following[tree.parent[first:last]]
         following[first:last] = _deeper(depth, children, like_parent, tree.oldest[first:last, None], length)
     return following
@@ -238,12 +166,16 @@ def learn(counts: Successors, hyperparameters: Hyperparameters) -> Tree:
     ------
     HyperparameterError
         The order is beyond that of the counts, or n_symbols * gamma > 1.
+    EventsError
+        Nothing was counted.
     """
     contexts, n, gamma = counts.contexts, counts.contexts.n_symbols, hyperparameters.gamma
     if hyperparameters.order > contexts.order:
         raise HyperparameterError(f"order {hyperparameters.order} is more than the {contexts.order} that was prepared")
     if n * gamma > 1:
         raise HyperparameterError(f"gamma must be at most 1/{n} = {1 / n:.6g} with {n} symbols, not {gamma}")
+    if not counts.total:
+        raise EventsError("there is no event to learn from")
     rows = np.flatnonzero(_in_tree(counts, hyperparameters))
     number = np.zeros(len(contexts), dtype=np.int32)
     number[rows] = np.arange(len(rows), dtype=np.int32)
@@ -283,4 +215,5 @@ def _distributions(counts: Successors, rows: IntArray, gamma: float) -> FloatArr
     entries = shift + np.arange(len(shift))
     times = np.zeros((len(rows), n))
     times[np.repeat(np.arange(len(rows)), lengths), counts.symbol[entries]] = counts.count[entries]
-    return times / times.sum(axis=1, keepdims=True) * (1 - n * gamma) + gamma
+    smoothed: FloatArray = times / times.sum(axis=1, keepdims=True) * (1 - n * gamma) + gamma
+    return smoothed

@@ -53,16 +53,17 @@ def waiting_times(tree: Tree, automaton: Automaton, horizon: int) -> FloatArray:
     """
     step = transition_matrix(tree, automaton)
     final = np.tile(automaton.finals, len(tree))
-    waiting = np.empty((horizon, len(final)))
-    waiting[0] = step @ final.astype(np.float64)
+    waiting = np.empty((len(final), horizon), order="F")
+    waiting[:, 0] = step @ final.astype(np.float64)
     for t in range(1, horizon):
-        waiting[t] = step @ np.where(final, 0.0, waiting[t - 1])
-    return waiting.T
+        waiting[:, t] = step @ np.where(final, 0.0, waiting[:, t - 1])
+    return waiting
 
 
 def within(waiting: FloatArray, k: int) -> FloatArray:
     """W_1 + .. + W_k, rounded, shape (n_states,): what the forecast *classify next k* compares with its threshold."""
-    return waiting[:, :k].sum(axis=1).round(DECIMALS)
+    mass: FloatArray = waiting[:, :k].sum(axis=1).round(DECIMALS)
+    return mass
 
 
 def detection_within(tree: Tree, automaton: Automaton, k: int) -> FloatArray:
