@@ -92,7 +92,8 @@ def ready(**fields: Any) -> LineState:
 
 
 def final(model_id: int, version: int = 5) -> FinalModel:
-    return FinalModel(model_id=model_id, file=f"model_{model_id}.spst", sha256="sha", dataset_version=version)
+    file, sha256 = f"model_{model_id}.spst", f"sha-{model_id}"
+    return FinalModel(model_id=model_id, file=file, sha256=sha256, dataset_version=version)
 
 
 def waiting(*commands: Command, **fields: Any) -> LineState:
