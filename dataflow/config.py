@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 
 from dataflow.decoding import KEY_FORM
 from dataflow.errors import ConfigError
-from dataflow.kafka_settings import KafkaSettings, with_environment
+from dataflow.kafka_settings import KafkaSettings, with_environment, with_folder
 from dataflow.sections import Section, canonical, line_settings, over
 from dataflow.settings import Limits, LineSettings
 
@@ -159,7 +159,7 @@ def load_config(path: str | Path | None, environment: Mapping[str, str]) -> Conf
         topics=_topics(file.topics, where),
         limits=file.limits,
         journal=file.journal,
-        kafka=with_environment(file.kafka, environment),
+        kafka=with_environment(with_folder(file.kafka, folder), environment),
         defaults=line_settings(defaults, file.limits, f"{where}: [defaults]"),
         lines={
             key: line_settings(over(defaults, section), file.limits, titles[key]) for key, section in sections.items()

@@ -7,10 +7,12 @@ password stands here, so nothing that prints a configuration can print one: the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from dataflow.errors import ConfigError
 
@@ -115,6 +117,16 @@ class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                     f"client: {name} may be a secret: give it by {PREFIX}PASSWORD or {PREFIX}KEY_PASSWORD, "
                     "or by security.password_file or security.key_password_file"
                 )
+
+
+def with_folder(settings: KafkaSettings, folder: Path) -> KafkaSettings:
+    """Return the settings with the relative names of files starting from a folder."""
+    files = {
+        name: str(folder / file)
+        for name in ("ca", "certificate", "key", "key_password_file", "password_file")
+        if (file := getattr(settings.security, name)) is not None
+    }
+    return replace(settings, security=replace(settings.security, **files))
 
 
 def with_environment(settings: KafkaSettings, environment: Mapping[str, str]) -> KafkaSettings:

@@ -25,7 +25,15 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 
 HOST = "127.0.0.1"
 
@@ -80,8 +88,9 @@ class Broker(ABC):
             self._process = subprocess.Popen(
                 [*guard, *self.command()], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        admin, deadline = AdminClient(self.client()), time.monotonic() + DEADLINE
-        while not _answers(admin):
+        self._admin: Any = AdminClient(self.client())  # kept, or its futures fail; stubs lack delete_records
+        deadline = time.monotonic() + DEADLINE
+        while not _answers(self._admin):
             told = (self.folder / "broker.log").read_text(errors="replace")[-2000:]
             assert self._process.poll() is None, f"the broker ended by itself: {told}"
             assert time.monotonic() < deadline, f"the broker does not answer: {told}"
@@ -98,12 +107,35 @@ class Broker(ABC):
         name = name or f"test-{uuid.uuid4().hex[:12]}"
         dotted = {setting.replace("_", "."): value for setting, value in config.items()}
         new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dotted)
-        admin = AdminClient(self.client())
-        admin.create_topics([new])[name].result(DEADLINE)
+        self._admin.create_topics([new])[name].result(DEADLINE)
         deadline = time.monotonic() + DEADLINE
-        while len(admin.list_topics(timeout=DEADLINE).topics.get(name, _Absent).partitions) < partitions:
+        while len(self._admin.list_topics(timeout=DEADLINE).topics.get(name, _Absent).partitions) < partitions:
             assert time.monotonic() < deadline, f"{name} does not show"
         return name
+
+    def add_partitions(self, topic: str, total: int) -> None:
+        """Give a topic more partitions."""
+        self._admin.create_partitions([NewPartitions(topic, total)])[topic].result(DEADLINE)
+
+    def configuration(self, topic: str) -> dict[str, str | None]:
+        """Return a topic's configuration."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        found = self._admin.describe_configs([resource])[resource].result(DEADLINE)
+        return {name: entry.value for name, entry in found.items()}
+
+    def configure_topic(self, topic: str, **config: str) -> None:
+        """Change a topic's configuration."""
+        entries = [
+            ConfigEntry(setting.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+            for setting, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        self._admin.incremental_alter_configs([resource])[resource].result(DEADLINE)
+
+    def expire(self, topic: str, before: int, partition: int = 0) -> None:
+        """Delete the messages below an offset, as retention would."""
+        (deleted,) = self._admin.delete_records([TopicPartition(topic, partition, before)]).values()
+        deleted.result(DEADLINE)
 
     def send(self, topic: str, *values: bytes | None, partition: int = 0, key: bytes | None = None) -> None:
         """Append messages to a topic."""

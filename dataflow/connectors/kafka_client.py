@@ -99,7 +99,7 @@ class Clients:
     Raises
     ------
     FactoryFault
-        If a password is missing or its file cannot be read.
+        If a password is missing, or a file cannot be read.
     """
 
     def __init__(self, settings: KafkaSettings, environment: Mapping[str, str] = os.environ) -> None:
@@ -141,9 +141,9 @@ def _dotted(properties: Mapping[str, Any]) -> dict[str, Any]:
 def _properties(settings: KafkaSettings) -> dict[str, Any]:
     security = settings.security
     given = {
-        "ssl.ca.location": security.ca,
-        "ssl.certificate.location": security.certificate,
-        "ssl.key.location": security.key,
+        "ssl.ca.location": _checked("ca", security.ca),
+        "ssl.certificate.location": _checked("certificate", security.certificate),
+        "ssl.key.location": _checked("key", security.key),
         "sasl.username": security.username if security.uses_sasl else None,
         "sasl.mechanism": security.mechanism if security.uses_sasl else None,
     }
@@ -159,26 +159,38 @@ def _properties(settings: KafkaSettings) -> dict[str, Any]:
     }
 
 
+def _checked(name: str, file: str | None) -> str | None:
+    """Return the file, if it can be read: librdkafka's own complaint does not name it."""
+    if file is not None:
+        _read(name, file)
+    return file
+
+
 def _passwords(settings: KafkaSettings, environment: Mapping[str, str]) -> dict[str, str]:
     security = settings.security
     found = {
-        "sasl.password": _secret(f"{PREFIX}PASSWORD", security.password_file, environment),
-        "ssl.key.password": _secret(f"{PREFIX}KEY_PASSWORD", security.key_password_file, environment),
+        "sasl.password": _secret(f"{PREFIX}PASSWORD", "password_file", security.password_file, environment),
+        "ssl.key.password": _secret(
+            f"{PREFIX}KEY_PASSWORD", "key_password_file", security.key_password_file, environment
+        ),
     }
     if security.uses_sasl and found["sasl.password"] is None:
         raise FactoryFault(
-            f"[kafka.security]: protocol {security.protocol} needs a password: "
+            f"[kafka] security: protocol {security.protocol} needs a password: "
             f"set {PREFIX}PASSWORD, or password_file to a file that holds it"
         )
     return {name: secret for name, secret in found.items() if secret is not None}
 
 
-def _secret(variable: str, file: str | None, environment: Mapping[str, str]) -> str | None:
+def _secret(variable: str, field: str, file: str | None, environment: Mapping[str, str]) -> str | None:
     if variable in environment:
         return environment[variable]
-    if file is None:
-        return None
+    return None if file is None else _read(field, file).rstrip("\r\n")
+
+
+def _read(field: str, file: str) -> str:
     try:
-        return Path(file).read_text().rstrip("\r\n")
+        return Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise FactoryFault(f"[kafka.security]: the password file {file} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise FactoryFault(f"[kafka] security: {field}: {file} cannot be read: {reason}") from error

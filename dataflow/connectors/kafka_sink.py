@@ -1,8 +1,8 @@
 """The transactional sink: every output once in its topic, in order, or the flow stops with the reason.
 
 One sink partition and one transactional id per partition of the topic. A partition begins by initialising its
-transactions, which ends those of a dying predecessor and fences it, and only then reads back what the topic has: nothing
-can be added behind its back. See "Replay" in the design. It looks into no output.
+transactions, which ends those of a dying predecessor and fences it, and only then reads back what the topic has, since
+nothing can be added behind its back any more. See "Replay" in the design. It looks into no output.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Kafka connector on a test broker: the common contract, and what only brokers do."""
+"""The contract of connectors, on both brokers."""
 
 from __future__ import annotations
 
@@ -8,64 +8,62 @@ from pathlib import Path
 import pytest
 
 from dataflow.connectors.kafka import KafkaTopicSource
-from dataflow.connectors.kafka_admin import Topic, TopicCheck
-from dataflow.connectors.kafka_client import Clients
 from dataflow.connectors.kafka_sink import KafkaTopicSink
-from dataflow.connectors.pace import Pace
-from dataflow.errors import FactoryFault
-from dataflow.kafka_settings import KafkaSettings
-from tests.brokers import DEADLINE, NoidaDb
-from tests.dataflow.connector_contract import SinkContract, SinkPartition, SourceContract, SourcePartition, line, take
+from tests.brokers import ApacheKafka, Broker, NoidaDb
+from tests.dataflow.connector_contract import SinkContract, SinkPartition, SourceContract, SourcePartition
+from tests.dataflow.kafka_ends import Ends
 
 
-def settings_of(broker: NoidaDb, **changes: object) -> KafkaSettings:
-    return KafkaSettings(brokers=(broker.address,), connect_timeout=DEADLINE, **changes)  # type: ignore[arg-type]
-
-
-def described(clients: Clients, name: str) -> Topic:
-    return TopicCheck(clients, {"it": name}).run(["it"], keep_seconds=0)["it"]
+@pytest.fixture
+def broker(noida: NoidaDb) -> Broker:
+    return noida
 
 
 class TestKafkaSource(SourceContract):
     @pytest.fixture(autouse=True)
-    def topic(self, noida: NoidaDb, tmp_path: Path) -> Iterator[None]:
-        self.broker, self.folder = noida, tmp_path
-        self.clients = Clients(settings_of(noida))
-        self.name = noida.make_topic()
-        self.opened: list[SourcePartition] = []
+    def topic(self, broker: Broker, tmp_path: Path) -> Iterator[None]:
+        self.ends = Ends(broker, tmp_path)
         yield
-        for partition in self.opened:
-            partition.close()
+        self.ends.close()
 
     def source(self) -> KafkaTopicSource:
-        return KafkaTopicSource(self.clients, described(self.clients, self.name), "commands", self.folder, Pace(0.001))
+        return self.ends.source()
 
     def open(self, snapshot: object = None) -> SourcePartition:
-        self.opened.append(super().open(snapshot))
-        return self.opened[-1]
+        return self.ends.open_source(snapshot)
 
     def send(self, *messages: bytes) -> None:
-        self.broker.send(self.name, *messages)
+        self.ends.broker.send(self.ends.name, *messages)
 
 
 class TestKafkaSink(SinkContract):
     @pytest.fixture(autouse=True)
-    def topic(self, noida: NoidaDb) -> Iterator[None]:
-        self.broker = noida
-        self.clients = Clients(settings_of(noida))
-        self.name = noida.make_topic()
-        self.opened: list[SinkPartition] = []
+    def topic(self, broker: Broker, tmp_path: Path) -> Iterator[None]:
+        self.ends = Ends(broker, tmp_path)
         yield
-        for partition in self.opened:
-            partition.close()
+        self.ends.close()
 
     def sink(self) -> KafkaTopicSink:
-        return KafkaTopicSink(self.clients, described(self.clients, self.name))
+        return self.ends.sink()
 
     def open(self, snapshot: object = None) -> SinkPartition:
-        self.opened.append(super().open(snapshot))
-        return self.opened[-1]
+        self.newest = self.ends.open_sink(snapshot)
+        return self.newest
 
     def written(self) -> list[bytes]:
-        self.opened[-1].snapshot()
-        return [value or b"" for value in self.broker.values(self.name)]
+        self.newest.snapshot()  # an older one is fenced, and what it did not get through is sent again
+        return [value or b"" for value in self.ends.broker.values(self.ends.name)]
+
+
+@pytest.mark.slow
+class TestApacheKafkaSource(TestKafkaSource):
+    @pytest.fixture
+    def broker(self, apache_kafka: ApacheKafka) -> Broker:
+        return apache_kafka
+
+
+@pytest.mark.slow
+class TestApacheKafkaSink(TestKafkaSink):
+    @pytest.fixture
+    def broker(self, apache_kafka: ApacheKafka) -> Broker:
+        return apache_kafka
