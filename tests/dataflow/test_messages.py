@@ -276,10 +276,7 @@ def test_notice_that_cannot_be_used_is_unreadable(fields: dict[str, Any], expect
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner))
-names = st.sampled_from(
-    ["type", "command", "id", "timestamp", "params", "best_i", "key"]
-    + ["path_prefix", "buckets_range", "version", "dataset_id", "bucket_count"]
-)
+names = st.sampled_from(["type", "command", *CommandBase.__struct_fields__, *DatasetNotice.__struct_fields__])
 plausible = values | st.sampled_from(["train", "OPT_STEP", "opt_sweep", "k", 5, [1, 2], "/data/b_", '{"params": [1]}'])
 near_messages = st.dictionaries(names | st.text(max_size=9), plausible).map(lambda fields: json.dumps(fields).encode())
 
