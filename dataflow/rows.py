@@ -1,0 +1,262 @@
+"""Lines of a bucket as they come -> canonical lines: CSV, LF, the dataset's columns in the dataset's order.
+
+Owns what a bucket's content may be: CSV with or without a header, JSON lines, told apart by content. Structure only
+is judged (columns, field counts); whether a value can be used is found when the dataset is prepared. Lines that are
+canonical already pass as the bytes they are, and are checked in blocks, never one by one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, NoReturn
+
+import msgspec
+import numpy as np
+
+from dataflow.buckets import Lines, Part
+from dataflow.errors import Code, RequestRejected
+
+HEAD_BYTES = 1 << 16
+"""A header line, or the first object of JSON lines, must fit."""
+
+_BEFORE_TEXT = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t]*\r?\n)*")
+"""A byte order mark and blank lines."""
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+"""Values stay the text they are: a number is not rounded on its way."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a part holds.
+
+    Parameters
+    ----------
+    kind : str
+        `empty`, `csv` or `json`.
+    columns : tuple of str
+        The part's columns in its order; for JSON lines those of the first object.
+    start : int
+        Byte offset of the first row.
+    line : int
+        Number of lines before it.
+    """
+
+    kind: Literal["empty", "csv", "json"]
+    columns: tuple[str, ...] = ()
+    start: int = 0
+    line: int = 0
+
+
+class Block(NamedTuple):
+    """Canonical lines and their number."""
+
+    content: memoryview
+    rows: int
+
+
+def layout_of(part: Part, configured: Sequence[str] | None) -> Layout:
+    """Tell CSV with header, CSV without and JSON lines apart.
+
+    Parameters
+    ----------
+    part : Part
+        A file of a bucket.
+    configured : sequence of str or None
+        The line's columns: those of CSV without a header.
+
+    Raises
+    ------
+    RequestRejected
+        `bad_bucket` if it is none of them.
+    """
+    head = part.head(HEAD_BYTES)
+    before = _BEFORE_TEXT.match(head)
+    start = before.end() if before else 0
+    first, newline, _ = head[start:].partition(b"\n")
+    line = head[:start].count(b"\n")
+    if not first.strip():
+        return Layout("empty")
+    if not newline and len(head) == HEAD_BYTES:
+        _refuse(part, line + 1, f"expected a first line of at most {HEAD_BYTES} bytes, found a longer one")
+    try:
+        if first.lstrip().startswith(b"{"):
+            return Layout("json", _names(_decode_object(first)), start, line)
+        names = next(csv.reader([first.decode().rstrip("\r")], strict=True))
+    except (UnicodeDecodeError, msgspec.DecodeError, csv.Error) as error:
+        _refuse(part, line + 1, f"expected CSV or JSON lines in UTF-8, found {first[:80]!r} ({error})")
+    if _is_header(names, configured):
+        return Layout("csv", tuple(names), start + len(first) + 1, line + 1)
+    if not configured:
+        _refuse(part, line + 1, f"expected a header, or `columns` in the line's configuration, found {first[:80]!r}")
+    return Layout("csv", tuple(configured), start, line)
+
+
+def _names(fields: Mapping[str, object]) -> tuple[str, ...]:
+    if not fields or any("\n" in name or "\r" in name for name in fields):
+        raise msgspec.DecodeError("an object whose names can be a header")
+    return tuple(fields)
+
+
+def _is_header(names: Sequence[str], configured: Sequence[str] | None) -> bool:
+    if configured:
+        return any(name in configured for name in names)
+    return not any(_is_number(name) for name in names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class CanonicalRows:
+    """The rows of one part in the dataset's columns.
+
+    Parameters
+    ----------
+    part : Part
+        A file of a bucket.
+    layout : Layout
+        What it holds.
+    columns : tuple of str
+        The dataset's columns.
+
+    Raises
+    ------
+    RequestRejected
+        `bad_bucket` if CSV lacks a column, or has one twice.
+    """
+
+    def __init__(self, part: Part, layout: Layout, columns: tuple[str, ...]) -> None:
+        self._part, self._layout, self._columns = part, layout, columns
+        self._line = layout.line
+        missing = [name for name in columns if name not in layout.columns]
+        if layout.kind == "csv" and (missing or len(set(layout.columns)) < len(layout.columns)):
+            self._refuse(0, f"expected the columns {list(columns)} once each, found {list(layout.columns)}")
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield the rows block by block; one stays valid until the next but one is asked for.
+
+        Raises
+        ------
+        RequestRejected
+            `bad_bucket` for a wrong number of fields, a line break or an object within a value, what is not UTF-8.
+        """
+        as_it_is = self._layout.kind == "csv" and self._layout.columns == self._columns
+        rewrite = self._from_json if self._layout.kind == "json" else self._from_csv
+        for lines in self._part.lines(self._layout.start):
+            block = regular_block(lines, len(self._columns)) if as_it_is else None
+            if block:
+                self._line += block.rows
+                yield block
+            else:
+                yield block_of(rewrite(lines))
+                self._line += lines.buffer.count(b"\n", 0, lines.size)
+
+    def _from_csv(self, lines: Lines) -> Iterator[list[str]]:
+        places = [self._layout.columns.index(name) for name in self._columns]
+        expected = len(self._layout.columns)
+        reader = csv.reader(io.StringIO(self._text(lines), newline=""), strict=True)
+        try:
+            for row in reader:
+                if row and len(row) != expected:
+                    self._refuse(reader.line_num, f"expected {expected} fields, found {len(row)}: {_shown(row)}")
+                if row:
+                    yield self._one_line([row[place] for place in places], reader.line_num)
+        except csv.Error as error:
+            self._refuse(reader.line_num, f"expected CSV, found a field that does not end in its line ({error})")
+
+    def _from_json(self, lines: Lines) -> Iterator[list[str]]:
+        for number, line in enumerate(self._text(lines).split("\n"), start=1):
+            if line.strip():
+                try:
+                    fields = _decode_object(line)
+                    row = [_text_of(fields[name]) if name in fields else "" for name in self._columns]
+                except msgspec.DecodeError as error:
+                    self._refuse(number, f"expected a flat JSON object, found {_shown(line)} ({error})")
+                yield self._one_line(row, number)
+
+    def _text(self, lines: Lines) -> str:
+        try:
+            text = str(lines.view, "utf-8")
+        except UnicodeDecodeError as error:
+            self._refuse(bytes(lines.view[: error.start]).count(b"\n") + 1, f"expected UTF-8: {error}")
+        if "\0" in text:
+            self._refuse(text[: text.index("\0")].count("\n") + 1, "expected text, found a NUL character")
+        return text
+
+    def _one_line(self, row: list[str], line: int) -> list[str]:
+        if any("\n" in value or "\r" in value for value in row):
+            self._refuse(line, f"expected one event per line, found a value with a line break: {_shown(row)}")
+        return row
+
+    def _refuse(self, line: int, text: str) -> NoReturn:
+        _refuse(self._part, self._line + line, text)
+
+
+def regular_block(lines: Lines, fields: int) -> Block | None:
+    """Return lines that are canonical, or are but for CRLF; None if each must be looked at.
+
+    Parameters
+    ----------
+    lines : Lines
+        CSV in the dataset's columns.
+    fields : int
+        Number of columns.
+    """
+    if lines.has(b"\r"):
+        lines = lines.without_returns()
+    if fields > 256 or any(lines.has(byte) for byte in (b"\r", b'"', b"\0")):
+        return None
+    codes = np.frombuffer(lines.view, np.uint8)
+    if codes.max() >= 128 and not _is_utf8(lines.view):
+        return None
+    ends = np.flatnonzero(codes == ord("\n"))
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    commas = codes == ord(",")
+    per_line = np.add.reduceat(commas.view(np.uint8), starts, dtype=np.uint8)  # modulo 256, 4 times as fast as wider
+    regular = (per_line == fields - 1).all() and np.count_nonzero(commas) == (fields - 1) * len(ends)
+    return Block(lines.view, len(ends)) if regular and (ends > starts).all() else None
+
+
+def block_of(rows: Iterable[Sequence[str]]) -> Block:
+    """Write rows as canonical lines."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    number = 0
+    for number, row in enumerate(rows, start=1):  # noqa: B007 - the last number is the count
+        writer.writerow(row)
+    return Block(memoryview(text.getvalue().encode()), number)
+
+
+def _text_of(value: msgspec.Raw) -> str:
+    """Return a JSON value as CSV has it: null is empty, a number is the text it was."""
+    first = bytes(value)[:1]
+    if first == b'"':
+        return msgspec.json.decode(value, type=str)
+    if first in b"{[":
+        raise msgspec.DecodeError("an object or a list within it")
+    return "" if first == b"n" else bytes(value).decode()
+
+
+def _is_utf8(content: memoryview) -> bool:
+    try:
+        str(content, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _shown(content: object) -> str:
+    return str(content)[:80]
+
+
+def _refuse(part: Part, line: int, text: str) -> NoReturn:
+    raise RequestRejected(Code.BAD_BUCKET, f"{part.path}, line {line}: {text}")
