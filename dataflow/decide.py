@@ -29,7 +29,7 @@ from dataflow.messages import (
 from dataflow.params import asked, resolve, resolve_grid, resolve_or_baseline
 from dataflow.settings import LineSettings
 from dataflow.state import Dataset, LineState, Session, Step, impossible
-from spst.tree import Hyperparameters
+from spst.hyperparameters import Hyperparameters
 
 
 class Situation(str, Enum):

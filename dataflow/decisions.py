@@ -13,7 +13,7 @@ import msgspec
 from dataflow.errors import Code
 from dataflow.messages import CommandId, DatasetNotice, Number, Report
 from dataflow.state import Dataset
-from spst.tree import Hyperparameters
+from spst.hyperparameters import Hyperparameters
 
 Purpose: TypeAlias = Literal["train", "step", "finalise"]
 

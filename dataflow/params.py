@@ -21,7 +21,7 @@ from dataflow.messages import Number
 from dataflow.settings import LineSettings
 from dataflow.state import Asked
 from spst.errors import HyperparameterError
-from spst.tree import Hyperparameters
+from spst.hyperparameters import Hyperparameters
 
 WIRE_NAMES = {
     "p_min": "pMin",

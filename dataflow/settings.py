@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
-from spst.tree import MAX_ORDER, Hyperparameters
+from spst.hyperparameters import MAX_HORIZON, MAX_ORDER, Hyperparameters
 
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 Natural: TypeAlias = Annotated[int, Meta(ge=0)]
@@ -54,7 +54,7 @@ class LineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A command newer than the dataset's timestamp by more than this waits; None: nothing waits. Stream time."""
     max_order: Annotated[int, Meta(ge=0, le=MAX_ORDER)] = 6
     """Datasets are prepared for contexts up to this length."""
-    k_max: Positive = 20
+    k_max: Annotated[int, Meta(ge=1, le=MAX_HORIZON)] = 20
     """Datasets are prepared for forecasts up to this many events."""
     evaluation: str = "in-sample"
     """What a step's score is measured on: `in-sample`, `holdout:SHARE` or `last-bucket`."""

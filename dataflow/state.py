@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from dataflow.errors import Code, ImpossibleTransition
 from dataflow.messages import Command, CommandId, Message, Number, Position, Report
-from spst.tree import Hyperparameters
+from spst.hyperparameters import Hyperparameters
 
 SCHEMA = 1
 """Version of `LineState` in snapshots and journals; a newer one is refused by name."""

@@ -28,7 +28,7 @@ from dataflow.evolve import evolve
 from dataflow.messages import COMMANDS, DATASETS, Command, DatasetNotice, Message, Output, Position, Raw, Unreadable
 from dataflow.settings import LineSettings
 from dataflow.state import Dataset, FinalModel, LineState, Session, Step, mark_of
-from spst.tree import Hyperparameters
+from spst.hyperparameters import Hyperparameters
 
 SETTINGS = LineSettings()
 ROOT = "/root/lines/k"

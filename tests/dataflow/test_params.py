@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dataflow.errors import Code, RequestRejected
 from dataflow.params import WIRE_NAMES, asked, field_of, resolve, resolve_grid, resolve_or_baseline, wire_params
 from dataflow.settings import Limits, LineSettings
-from spst.tree import Hyperparameters
+from spst.hyperparameters import Hyperparameters
 
 BASELINE = Hyperparameters(order=1, p_min=0.001, gamma=0.0005, threshold=0.3, k=5, alpha=0.1, r=1.2)
 SETTINGS = LineSettings(baseline=BASELINE, max_order=4, k_max=9, limits=Limits(params_chars=400, json_depth=3, sweep=4))
