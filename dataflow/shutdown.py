@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -39,6 +39,12 @@ def install(*, alone: bool) -> None:
     """
     _request.alone = alone
     signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def is_alone(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether `bytewax.run` was started without the addresses of other processes; it tells the flow nothing itself."""
+    addressed = any(argument.startswith(("-a", "--addresses")) for argument in arguments[1:])
+    return not addressed and not {"BYTEWAX_ADDRESSES", "BYTEWAX_HOSTFILE_PATH"} & environment.keys()
 
 
 def requested() -> bool:
