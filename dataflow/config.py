@@ -56,6 +56,15 @@ class JournalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     hours: Annotated[float, Meta(ge=0)] = 24.0
 
 
+class MemorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a worker holds in memory so as not to make it again; what was not used for the longest time goes first."""
+
+    prepared_mib: Annotated[float, Meta(ge=0)] = 1024.0
+    """Datasets prepared for training, all lines together."""
+    symbols_mib: Annotated[float, Meta(ge=0)] = 256.0
+    """Symbols of single buckets, for the next dataset that contains them."""
+
+
 class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The configuration file as it is written."""
 
@@ -68,6 +77,7 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     topics: dict[str, str] = {}
     limits: Limits = Limits()
     journal: JournalSettings = JournalSettings()
+    memory: MemorySettings = MemorySettings()
     kafka: KafkaSettings = KafkaSettings()
     defaults: Section = {}
     lines: dict[str, Section] = {}
@@ -93,7 +103,7 @@ class Config:
         Modules that register predicates, imported at start.
     topics : Mapping of str to str
         Logical name -> name of the topic.
-    limits, journal, kafka
+    limits, journal, memory, kafka
         See their classes.
     defaults : LineSettings
         The settings of every key without a section.
@@ -110,6 +120,7 @@ class Config:
     topics: Mapping[str, str]
     limits: Limits
     journal: JournalSettings
+    memory: MemorySettings
     kafka: KafkaSettings
     defaults: LineSettings
     lines: Mapping[str, LineSettings]
@@ -140,7 +151,7 @@ def load_config(path: str | Path | None, environment: Mapping[str, str]) -> Conf
     folder = source.parent if source else Path.cwd()
     fields = _read(source) if source else {}
     overrides = {field: environment[name] for name, field in OVERRIDES.items() if environment.get(name)}
-    if isinstance(fields.get("data_root"), str):
+    if isinstance(fields.get("data_root"), str) and fields["data_root"]:
         fields["data_root"] = str(folder / fields["data_root"])
     where = str(source or "the configuration")
     file = _convert(fields | overrides, _File, f"{where} under {overrides}" if overrides else where)
@@ -159,6 +170,7 @@ def load_config(path: str | Path | None, environment: Mapping[str, str]) -> Conf
         topics=_topics(file.topics, where),
         limits=file.limits,
         journal=file.journal,
+        memory=file.memory,
         kafka=with_environment(with_folder(file.kafka, folder), environment),
         defaults=line_settings(defaults, file.limits, f"{where}: [defaults]"),
         lines={
@@ -216,23 +228,26 @@ def _topics(given: Mapping[str, str], where: str) -> Mapping[str, str]:
     return topics
 
 
-HELP = """\
+EXAMPLE = """\
+connector = "files"                  # or "kafka"
+data_root = "data"                   # relative to this file
+[defaults]                           # settings of every model line
+pattern = "arrival.sre"              # relative to this file
+search_space = ["pMin", "gamma"]     # the order of an opt_step's parameters
+baseline = { pMin = 0.001, order = 3 }
+[lines.harbour]                      # settings of the line "harbour", over the defaults
+min_events = 500
+[limits]                             # how much a peer can make the factory hold
+sweep = 500
+"""
+
+HELP = f"""\
 Print the effective configuration of the factory as JSON, or the one line that says why it cannot be used.
 
-The file is TOML; every field may be left out, an unknown one is refused:
+The file is TOML. Every field may be left out, an unknown one is refused; the output names every field with its value:
 
-  connector = "files"                  # or "kafka"
-  data_root = "data"                   # relative to this file
-  [defaults]                           # settings of every model line
-  pattern = "arrival.sre"              # relative to this file
-  search_space = ["pMin", "gamma"]     # the order of an opt_step's parameters
-  baseline = { pMin = 0.001, order = 3 }
-  [lines.harbour]                      # settings of the line "harbour", over the defaults
-  min_events = 500
-  [limits]                             # how much a peer can make the factory hold
-  [journal] [topics] [kafka]
-
-The output names every field with its value.
+{EXAMPLE}
+Further tables are [topics], [journal], [memory] and [kafka].
 """
 
 
