@@ -23,6 +23,11 @@ class GoldenCase:
 
     name: str
     meta: dict[str, Any]
+    sentences: list[str]
+    alphabet: list[dict[str, Any]]
+    symbols: dict[str, Any]
+    automaton: dict[str, Any]
+    counts: dict[str, Any]
     tree: list[dict[str, Any]]
     waiting: dict[str, Any]
     evaluation: dict[str, Any]
@@ -41,7 +46,8 @@ class GoldenCase:
 @cache
 def case(name: str) -> GoldenCase:
     content = json.loads((GOLDEN / "cases" / f"{name}.json").read_text())
-    return GoldenCase(name, *(content[part] for part in ("meta", "tree", "waiting", "evaluation")))
+    parts = ("meta", "sentences", "alphabet", "symbols", "automaton", "counts", "tree", "waiting", "evaluation")
+    return GoldenCase(name, *(content[part] for part in parts))
 
 
 @cache
