@@ -64,7 +64,7 @@ def learn(counts: Counter[Word], n_symbols: int, chosen: spst.Hyperparameters) -
         return counts[word] / (counts[()] - len(word) + 1) if counts[word] else 0.0
 
     def conditional(symbol: int, context: Word) -> float:
-        return counts[(symbol, *context)] / counts[context] if counts[context] else 0.0
+        return counts[then(context, symbol)] / counts[context] if counts[context] else 0.0
 
     def tells(symbol: int, context: Word) -> bool:
         here, shorter = conditional(symbol, context), conditional(symbol, context[:-1])
@@ -76,7 +76,7 @@ def learn(counts: Counter[Word], n_symbols: int, chosen: spst.Hyperparameters) -
     frontier: list[Word] = [(symbol,) for symbol in range(n_symbols)] if chosen.order else []
     while frontier:
         context = frontier.pop()
-        followed = any(counts[(symbol, *context)] for symbol in range(n_symbols))
+        followed = any(counts[then(context, symbol)] for symbol in range(n_symbols))
         if probability(context) < chosen.p_min or not followed:
             continue
         if any(tells(symbol, context) for symbol in range(n_symbols)):
@@ -87,7 +87,7 @@ def learn(counts: Counter[Word], n_symbols: int, chosen: spst.Hyperparameters) -
 
 
 def _distribution(counts: Counter[Word], label: Word, n_symbols: int, gamma: float) -> list[float]:
-    times = [counts[(symbol, *label)] for symbol in range(n_symbols)]
+    times = [counts[then(label, symbol)] for symbol in range(n_symbols)]
     return [count / sum(times) * (1 - n_symbols * gamma) + gamma for count in times]
 
 
