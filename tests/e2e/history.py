@@ -1,0 +1,76 @@
+"""What a run leaves behind, in a form that two runs can be compared in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from tests.e2e.neighbours import speaker
+from tests.e2e.run import Run
+
+TIMES = {"pt", "time", "seconds"}
+"""Fields that hold a duration or a time of day."""
+
+PLACES = {"offset", "origin"}
+"""Where an input stood: lines interleave on a topic as their answers come."""
+
+
+@dataclass(frozen=True)
+class History:
+    """Outputs per topic and model line, in order, and what lies on the volume, by name relative to the root."""
+
+    outputs: dict[tuple[str, str], list[object]]
+    files: dict[str, str]
+
+    def differences(self, other: History) -> list[str]:
+        """Return what is not equal, one line each."""
+        found = []
+        for topic, key in sorted(self.outputs.keys() | other.outputs.keys()):
+            ours, theirs = self.outputs.get((topic, key), []), other.outputs.get((topic, key), [])
+            for number in range(max(len(ours), len(theirs))):
+                pair = [side[number] if number < len(side) else "nothing" for side in (ours, theirs)]
+                if pair[0] != pair[1]:
+                    found.append(f"{topic} of {key}, output {number}: {pair[0]} != {pair[1]}")
+        names = sorted(self.files.keys() | other.files.keys())
+        pairs = ((name, self.files.get(name), other.files.get(name)) for name in names)
+        return found + [f"{name}: {ours} != {theirs}" for name, ours, theirs in pairs if ours != theirs]
+
+
+def history_of(run: Run) -> History:
+    """Return what consumers of a run have read and what it left on the volume."""
+    outputs: dict[tuple[str, str], list[object]] = defaultdict(list)
+    for topic, heard in run.heard.items():
+        for output in heard:
+            outputs[topic, speaker(output)].append(_comparable(output))
+    return History(dict(outputs), _files(run.root))
+
+
+def _comparable(output: dict[str, object]) -> object:
+    """Return an output without times and places; JSON texts in it as what they say."""
+    fields = {name: _plain(value) for name, value in output.items() if name not in TIMES | PLACES}
+    if str(fields["source_id"]).startswith("@"):
+        del fields["source_id"]  # a position on the topic
+    return fields
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str) and value.startswith("{"):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            return value
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items() if name not in TIMES}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _files(root: Path) -> dict[str, str]:
+    """Return the hashes of what the lines hold; journals differ in times and places, and are judged by themselves."""
+    held = (path for path in (root / "lines").rglob("*") if path.is_file() and path.name != "journal.jsonl")
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in held}
