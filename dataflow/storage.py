@@ -118,6 +118,17 @@ class LineFiles:
             make_folder(folder)
             _remove(folder / _DRAFT)
 
+    def hold_anything(self) -> bool:
+        """Tell whether the line has a dataset or a model."""
+        with our_disk(self.folder, "look into it"):
+            return any(any(path.iterdir()) for path in (self.path("datasets"), self.path("models")) if path.exists())
+
+    def written_at(self, name: str) -> float | None:
+        """Return when a file was written, seconds since 1970; None if it is not there."""
+        with our_disk(self.path(name), "look at it"), suppress(FileNotFoundError):
+            return self.path(name).stat().st_mtime
+        return None
+
     def path(self, name: str) -> Path:
         """Return where a file of this line is; names are relative to the line's folder."""
         return self.folder / name
