@@ -109,8 +109,9 @@ def _decompressed(file: BinaryIO) -> BinaryIO:
 
 
 def _chunks(file: BinaryIO, left: int | None, size: int) -> Iterator[bytes]:
-    """What is left of a span, in pieces of some size."""
-    while chunk := file.read(size if left is None else min(size, left)):
+    """What is left of a span, in pieces of some size; of a pipe what has come so far, without waiting for more."""
+    read = file.read if file.seekable() else cast(io.BufferedReader, file).read1
+    while chunk := read(size if left is None else min(size, left)):
         left = None if left is None else left - len(chunk)
         yield chunk
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Annotated, Any
@@ -21,13 +20,14 @@ import numpy.typing as npt
 from spst.alphabet import Alphabet
 from spst.automaton import Automaton
 from spst.errors import HyperparameterError, ModelFormatError
-from spst.events import DEFAULT_TYPE, POSITION, RESET_TIMESTAMP, RESET_TYPE, Batch, Events
+from spst.events import Batch, Events
 from spst.forecasts import METHODS, Intervals
-from spst.lookup import Event, SymbolLookup
+from spst.hyperparameters import MAX_HORIZON
+from spst.lookup import SymbolLookup
 from spst.model import Model
+from spst.reader import Event, EventReader, is_reset
 from spst.runs import Runs, Standing
-from spst.table import Kind, as_number, as_text
-from spst.tree import MAX_HORIZON
+from spst.table import Kind
 from spst.waiting import waiting_times
 
 NO_FORECAST = RESET = -1  # among states, among symbols
@@ -116,14 +116,14 @@ class Forecaster:
         self._alphabet = model.alphabet
         self._n_states = len(model.automaton.finals)
         self._partition_by = model.pattern.partition_by
+        self._reader = EventReader(model.alphabet.columns, self._partition_by)
         self._runs = Runs(model.tree, model.automaton, model.hyperparameters.order)
         self._lookup = SymbolLookup(model.alphabet)
         self._fingerprint = _fingerprint(model.alphabet, model.automaton)
-        intervals = _intervals(model, method, horizon, parameters)
+        intervals = intervals_of(model, method, horizon, parameters)
         detection = np.tile(model.automaton.finals, len(model.tree))
         self._table = (intervals.start, intervals.end, intervals.probability, intervals.positive, detection)
         self._forecasts: dict[int, Forecast] = {}
-        self._readers = [(name, name.split("|"), _reader(name, kind)) for name, kind in self.columns.items()]
 
     def update(self, event: Event) -> Forecast | None:
         """Take one event.
@@ -143,15 +143,12 @@ class Forecaster:
         AlphabetError
             The event fits no symbol.
         """
-        partition = "" if self._partition_by is None else _text(event.get(self._partition_by))
-        if partition is None:
-            self.rows_skipped += 1
-            return None
-        if _is_reset(event):
+        partition = self._reader.partition(event)
+        if partition is not None and is_reset(event):
             self._runs.reset(partition)
             return None
-        values = {name: read(_first(event, choices)) for name, choices, read in self._readers}
-        if None in values.values():
+        values = None if partition is None else self._reader.values(event)
+        if partition is None or values is None:
             self.rows_skipped += 1
             return None
         return self._forecast(self._runs.step(partition, self._lookup(values)))
@@ -256,8 +253,8 @@ def _fingerprint(alphabet: Alphabet, automaton: Automaton) -> str:
     return digest.hexdigest()
 
 
-def _intervals(model: Model, method: str, horizon: int | None, parameters: Mapping[str, Any]) -> Intervals:
-    """The forecast of every state; the parameters that the model's hyperparameters know are taken from there."""
+def intervals_of(model: Model, method: str, horizon: int | None, parameters: Mapping[str, Any]) -> Intervals:
+    """Give the forecast of every state; the model tells the parameters that it knows. Raises as `Forecaster`."""
     if method not in METHODS:
         raise HyperparameterError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
     known = {"threshold": model.hyperparameters.threshold, "k": model.hyperparameters.k, **parameters}
@@ -273,37 +270,3 @@ def _intervals(model: Model, method: str, horizon: int | None, parameters: Mappi
         raise HyperparameterError(f"the horizon must be a whole number from 1 to {MAX_HORIZON}, not {horizon!r}")
     waiting = waiting_times(model.tree, model.automaton, horizon)
     return METHODS[method](waiting, **{name: known[name] for name in names})
-
-
-def _first(event: Event, choices: Sequence[str]) -> Any:
-    """Value of the first of some attributes that the event has; a missing type has its default."""
-    for name in choices:
-        if name in event:
-            return event[name]
-    return DEFAULT_TYPE if choices[0] == "type" else None
-
-
-def _number(value: Any) -> float | None:
-    return value if type(value) is float and value == value else as_number(value)
-
-
-def _position(value: Any) -> float | None:
-    number = _number(value)
-    return number if number is not None and math.isfinite(number) else None
-
-
-def _text(value: Any) -> str | None:
-    return (value if type(value) is str else as_text(value)) or None
-
-
-def _reader(name: str, kind: Kind) -> Callable[[Any], float | str | None]:
-    if kind == "text":
-        return _text
-    return _position if name in POSITION else _number
-
-
-def _is_reset(event: Event) -> bool:
-    stamp = event.get("timestamp")
-    return bool(
-        event.get("type") == RESET_TYPE or (as_number(stamp) if isinstance(stamp, str) else stamp) == RESET_TIMESTAMP
-    )

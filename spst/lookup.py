@@ -9,19 +9,19 @@ models.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeAlias
 
 from spst.alphabet import Alphabet
 from spst.columns import Columns
 from spst.expressions import Predicate, atoms
 from spst.geometry import distance_km
 from spst.predicates import bind_scalar
+from spst.reader import Event
 from spst.regions import property_of
 
 MAX_CELLS = 1 << 16  # cells remembered; real patterns have some hundred
 
-Event: TypeAlias = Mapping[str, Any]
 _Place: TypeAlias = Callable[[Event], Hashable]
 
 

@@ -23,8 +23,9 @@ from spst.alphabet import Alphabet
 from spst.automaton import Automaton
 from spst.errors import ModelFormatError, SpstError
 from spst.expressions import Sentence
+from spst.hyperparameters import Hyperparameters
 from spst.pattern import Pattern, parse_pattern
-from spst.tree import Hyperparameters, Tree
+from spst.tree import Tree
 
 if TYPE_CHECKING:
     from spst.forecaster import Forecaster
