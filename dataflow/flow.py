@@ -11,7 +11,7 @@ from functools import partial
 from operator import attrgetter, itemgetter
 
 import bytewax.operators as op
-from bytewax.dataflow import Dataflow
+from bytewax.dataflow import Dataflow, Stream
 from msgspec import Raw
 
 from dataflow import logs, metrics, shutdown
@@ -41,8 +41,8 @@ def build(config: Config, connectors: Connectors) -> Dataflow:
     commands = op.input("commands", flow, connectors.commands)
     datasets = op.input("datasets", flow, connectors.datasets)
     decoded = op.map("decode", op.merge("inputs", commands, datasets), partial(decode, limits=config.limits))
-    messages = op.key_on("line", op.filter_map("readable", decoded, _message), attrgetter("key"))
-    handled = op.stateful_map("factory", messages, Lines(config))
+    messages: Stream[Message] = op.filter_map("readable", decoded, _message)
+    handled = op.stateful_map("factory", op.key_on("line", messages, attrgetter("key")), Lines(config))
     outputs = op.flat_map("flatten", handled, itemgetter(1))
     letters = op.filter_map("unreadable", decoded, _letter)
     emitted = op.merge("emitted", outputs, letters)

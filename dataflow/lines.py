@@ -11,6 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
+from msgspec.structs import astuple
+
 from dataflow import logs, metrics, shutdown
 from dataflow.config import Config, JournalSettings
 from dataflow.decide import decide, releasable
@@ -56,6 +58,7 @@ class Lines:
             outputs += line.release()
             if line.state.knows(message.position):
                 metrics.known_message()
+                logs.known(message.key, type(message).__name__, *astuple(message.position))
             else:
                 outputs += line.handle(message)
                 outputs += line.release()
