@@ -168,7 +168,8 @@ def _bad(table: Table, values: Mapping[str, Numbers | Text], partition: Text | N
     """bool, shape (n_rows,): an event without a needed value, a reset row without its partition, or no row at all."""
     bad = np.zeros(table.n_rows, dtype=bool)
     for attribute, column in values.items():
-        bad |= ~np.isfinite(column) if attribute in POSITION else missing(column)
+        needs_place = attribute in POSITION and not isinstance(column, Text)
+        bad |= ~np.isfinite(column) if needs_place else missing(column)
     bad &= ~reset
     if partition is not None:
         bad |= missing(partition)

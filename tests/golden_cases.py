@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -41,6 +42,12 @@ class GoldenCase:
     def hyperparameters(self) -> spst.Hyperparameters:
         names = ("order", "p_min", "gamma", "alpha", "r", "threshold")
         return spst.Hyperparameters(**{name: self.meta[name] for name in names}, k=self.meta["K"])
+
+
+@cache
+def index() -> list[dict[str, str]]:
+    with (GOLDEN / "index.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @cache
