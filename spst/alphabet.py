@@ -32,7 +32,7 @@ from spst.expressions import (
     children,
     without_skips,
 )
-from spst.minterms import declared, possible, realisable
+from spst.minterms import SLACK, declared, possible, realisable
 from spst.pattern import Pattern
 from spst.predicates import needed_columns
 from spst.regions import dimensions
@@ -128,7 +128,7 @@ class Alphabet:
             A needed column is absent or of the wrong kind, or a number is NaN.
         """
         checked = checked_columns(columns, self.columns, first_event)
-        symbols = np.empty(len(next(iter(columns.values()))), self.dtype)
+        symbols = np.empty(len(checked[next(iter(self.columns))]), self.dtype)
         for part, codes in self._encoder.codes(checked, self.columns, len(symbols)):
             if (unknown := codes == len(self)).any():
                 n = part.start + int(np.argmax(unknown))
@@ -197,7 +197,7 @@ def alphabet_of(
     if mode == "declared":
         rows = declared(distinct, exclusives, max_symbols)
     else:
-        cells = dimensions(dict.fromkeys(p for s in distinct for p in atoms(s)), 64 * max_symbols)
+        cells = dimensions(dict.fromkeys(p for s in distinct for p in atoms(s)), SLACK * max_symbols)
         rows = realisable(distinct, cells, exclusives, max_symbols)
     return Alphabet(distinct, np.array(rows, bool).reshape(len(rows), len(distinct)), exclusives)
 

@@ -51,39 +51,49 @@ class Columns:
 
 
 def checked_columns(data: Mapping[str, Any], needed: Mapping[str, Kind], first_event: int = 0) -> Columns:
-    """Check that the needed columns are there and hold what predicates may see.
+    """Pick the needed columns, and check that they hold what predicates may see.
+
+    Parameters
+    ----------
+    data : mapping
+        Column name to array, shape (n_events,).
+    needed : mapping
+        Column name to kind; ``a|b`` is the first that there is.
+    first_event : int
+        Number of the first event, for messages.
 
     Raises
     ------
     EventsError
-        A column is absent, a number is wanted and a text stands there or the other way round, or a number is NaN, or a
-        position is infinite; names the column and the event.
+        A column is absent or longer than another, a number is wanted and a text stands there or the other way round, a
+        number is NaN, or a position is infinite; names the column and the event.
     """
+    columns: dict[str, Any] = {}
     for name, kind in needed.items():
-        if name not in data:
+        column = _held(data, name)
+        if column is None:
             raise EventsError(
                 f"the pattern needs the column {name} ({kind}); the events have {', '.join(data) or 'none'}"
             )
-        is_number = getattr(data[name], "dtype", np.dtype("O")).kind in "iuf"
+        is_number = getattr(column, "dtype", np.dtype("O")).kind in "iuf"
         if is_number != (kind == "number"):
             raise EventsError(
                 f"column {name} holds {'numbers' if is_number else 'no numbers'}; the pattern needs a {kind}"
             )
-        if is_number:
-            bad = ~np.isfinite(data[name]) if name in POSITION else np.isnan(data[name])
-            if bad.any():
-                n = int(np.argmax(bad))
-                raise EventsError(
-                    f"event {first_event + n} (the first is 0): {name} is {data[name][n]}, no usable number"
-                )
-    return Columns(data)
+        if is_number and (bad := ~np.isfinite(column) if name in POSITION else np.isnan(column)).any():
+            n = int(np.argmax(bad))
+            raise EventsError(f"event {first_event + n} (the first is 0): {name} is {column[n]}, no usable number")
+        columns[name] = column
+    if len(lengths := {len(column) for column in columns.values()}) > 1:
+        raise EventsError(f"the columns {', '.join(columns)} must have one length, not {sorted(lengths)}")
+    return Columns(columns)
 
 
 def checked_event(event: Mapping[str, Any], needed: Mapping[str, Kind]) -> Columns:
     """Check one event of plain values as `checked_columns` checks columns, and take numbers as floats."""
     values: dict[str, float | str] = {}
     for name, kind in needed.items():
-        value = event[name] if name in event else next((event[n] for n in name.split("|") if n in event), None)
+        value = _held(event, name)
         if kind == "number" and isinstance(value, int | float) and _usable(name, value):
             values[name] = float(value)
         elif kind == "text" and isinstance(value, str):
@@ -93,5 +103,10 @@ def checked_event(event: Mapping[str, Any], needed: Mapping[str, Kind]) -> Colum
     return Columns(values)
 
 
+def _held(data: Mapping[str, Any], name: str) -> Any:
+    """What is called `name`, or, for ``a|b``, by the first of these names that there is; None if there is nothing."""
+    return data[name] if name in data else next((data[n] for n in name.split("|") if n in data), None)
+
+
 def _usable(name: str, value: float) -> bool:
-    return math.isfinite(value) if name in POSITION else not math.isnan(value)
+    return not isinstance(value, bool) and (math.isfinite(value) if name in POSITION else not math.isnan(value))

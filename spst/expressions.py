@@ -176,8 +176,8 @@ def accepts_empty(expression: Expression) -> bool:
             return True
         case Complement(part):
             return not accepts_empty(part)
-        case SkipAny(part) | SkipNext(part):
-            return accepts_empty(part)
+        case SkipAny() | SkipNext():
+            return accepts_empty(without_skips(expression))
         case _:
             return False
 

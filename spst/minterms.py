@@ -17,6 +17,7 @@ Row = tuple[bool, ...]
 Choices = frozenset[frozenset[Predicate]]
 Cells = Sequence[Mapping[Predicate, bool]]
 
+SLACK = 8  # partial assignments for every symbol
 _MAX_REMAINDERS = 1 << 12  # of one symbol's sentences; more means sentences too entangled to decide
 
 
@@ -85,7 +86,7 @@ def realisable(
     exclusives : sequence of frozenset of Predicate
         At most one predicate of each is true.
     max_symbols : int
-        Limit on the result; there may be 64 times as many partial assignments on the way.
+        Limit on the result; there may be `SLACK` times as many partial assignments on the way.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def _walk(
                 if only is None or not any(following[i] is (not only[i]) for i in touched):
                     reached.add((tuple(following), used.union(hit)))
         states = reached
-        if len(states) > 64 * max_symbols:
+        if len(states) > SLACK * max_symbols:
             raise _too_many(sentences, max_symbols)
     rows = {tuple(map(bool, row)) for row, _ in states}
     if len(rows) > max_symbols:

@@ -227,7 +227,7 @@ def _unexpected(error: UnexpectedInput, text: str, start: str, where: str) -> Pa
     place = len(text) if at_end else error.pos_in_stream or 0
     before = _grammar().parse_interactive(text[:place], start=start)
     before.exhaust_lexer()
-    literals = {terminal.name: terminal.pattern.value for terminal in _grammar().terminals}
+    literals = {terminal.name: f"'{terminal.pattern.value}'" for terminal in _grammar().terminals}
     terminals: set[str] = before.accepts()  # type: ignore[no-untyped-call]  # lark left this one out
     expected = tuple(sorted(_TERMINALS.get(name, literals.get(name, name)) for name in terminals))
     found = "the end" if at_end else repr(str(error.token) if isinstance(error, UnexpectedToken) else text[place])
