@@ -79,7 +79,7 @@ class Events:
         return f"Events({self.where!r}, columns={self.names})"
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, npt.ArrayLike]) -> Events:
+    def from_columns(cls, columns: Mapping[str, npt.ArrayLike | Sequence[object]]) -> Events:
         """Events that are in memory already: name -> values, shape (n_rows,); NaN, None and "" are missing values.
 
         Raises

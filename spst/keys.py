@@ -76,4 +76,4 @@ class Keys:
             yield block, keys
 
     def _all(self) -> IndexArray:
-        return np.concatenate([keys for _, keys in self._blocks()])
+        return np.concatenate([np.zeros(0, dtype=np.intp), *(keys for _, keys in self._blocks())])

@@ -76,21 +76,29 @@ class Layout:
             line, text = next(islice(_lines(block), row, None))
             return BadRow(number(line) + 1, text[:_SHOWN])
 
-        try:
-            table = self._read_json(block, kinds) if self.is_json else self._read_csv(block, kinds)
-        except pa.ArrowInvalid:
+        columns = self._fast(block, kinds)
+        if columns is None and "timestamp" in kinds:  # it may be a date, which matters only if a pattern needs it
+            columns = self._fast(block, {**kinds, "timestamp": "text"})
+        if columns is None:
             return self._table_by_line(block, kinds, show)
-        columns = {name: _column(table.column(name), kind) for name, kind in kinds.items()}
-        return Table(columns, table.num_rows, None, show)
+        n_rows = len(next(iter(columns.values())))
+        return Table(columns, n_rows, None, show)
+
+    def _fast(self, block: bytes, kinds: Mapping[str, Kind]) -> dict[str, Numbers | Text] | None:
+        """The columns by pyarrow; None if it cannot convert a line or value."""
+        asked = kinds or {self.names[0]: "text"}  # there is no table of rows without columns
+        try:
+            table = self._read_json(block, asked) if self.is_json else self._read_csv(block, asked)
+        except pa.ArrowInvalid:
+            return None
+        return {name: _column(table.column(name), kind) for name, kind in asked.items()}
 
     def _read_csv(self, block: bytes, kinds: Mapping[str, Kind]) -> pa.Table:
         types = {name: pa.float64() if kind == "number" else _TEXT for name, kind in kinds.items()}
         return pyarrow.csv.read_csv(
             pa.BufferReader(block),
             read_options=pyarrow.csv.ReadOptions(column_names=self.names, use_threads=False, block_size=len(block) + 1),
-            convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=list(kinds) or [self.names[0]], column_types=types
-            ),
+            convert_options=pyarrow.csv.ConvertOptions(include_columns=list(kinds), column_types=types),
         )
 
     def _read_json(self, block: bytes, kinds: Mapping[str, Kind]) -> pa.Table:
