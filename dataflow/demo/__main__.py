@@ -62,7 +62,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR", help="an empty or new folder (default: demo-data/run-N)"
     )
-    parser.add_argument("--speed", type=float, default=4.0, help="days of traffic per second, at most (default: 4)")
+    parser.add_argument("--speed", type=float, default=1.0, help="days of traffic per second, at most (default: 1)")
     parser.add_argument("--steps", type=int, default=12, help="steps of the search (default: 12)")
     parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
     options = parser.parse_args(arguments)

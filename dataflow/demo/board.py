@@ -6,7 +6,6 @@ Pure but for the look at which datasets are there and which are locked. Knows th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -41,12 +40,8 @@ class Board:
         Commands by their id.
     steps : list of Step
         Answered steps, in order.
-    finals : list of messages
-        Reports of trained and finalised models, in order.
     models : list of messages
         Announcements of models, in order.
-    reports : list of messages
-        All reports.
     dead_letters : list of messages
         What the factory could not read or use.
     """
@@ -55,9 +50,7 @@ class Board:
     acks: list[Message] = field(default_factory=list)
     commands: dict[str, Message] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    finals: list[Message] = field(default_factory=list)
     models: list[Message] = field(default_factory=list)
-    reports: list[Message] = field(default_factory=list)
     dead_letters: list[Message] = field(default_factory=list)
 
     @property
@@ -67,9 +60,9 @@ class Board:
             (step for step in self.steps if step.mcc is not None), key=lambda step: step.mcc or 0.0, default=None
         )
 
-    def take(self, topic: str, message: Message) -> Iterator[str]:
-        """Remember a message; yield what there is to say about it."""
-        yield from {
+    def take(self, topic: str, message: Message) -> list[str]:
+        """Remember a message; return what there is to say about it."""
+        return {
             DATASETS: self._dataset,
             ACKS: self._ack,
             COMMANDS: self._command,
@@ -78,30 +71,27 @@ class Board:
             DEAD_LETTERS: self._dead_letter,
         }[topic](message)
 
-    def _dataset(self, notice: Message) -> Iterator[str]:
+    def _dataset(self, notice: Message) -> list[str]:
         self.announced.append(notice)
         days = ", ".join(day_name(bucket) for bucket in notice["buckets_range"])
-        yield f"collector   dataset {notice['version']} announced: {days}"
+        return [f"collector   dataset {notice['version']} announced: {days}"]
 
-    def _ack(self, ack: Message) -> Iterator[str]:
+    def _ack(self, ack: Message) -> list[str]:
         self.acks.append(ack)
-        yield f"factory     dataset {ack['version']} assembled and acknowledged: {ack['rows']:,} positions"
+        return [f"factory     dataset {ack['version']} assembled and acknowledged: {ack['rows']:,} positions"]
 
-    def _command(self, command: Message) -> Iterator[str]:
+    def _command(self, command: Message) -> list[str]:
         self.commands[command["id"]] = command
-        if command["type"] == "opt_initialise":
-            yield "controller  search begins; the factory locks its dataset"
+        return []
 
-    def _report(self, report: Message) -> Iterator[str]:
-        self.reports.append(report)
+    def _report(self, report: Message) -> list[str]:
         kind = self.commands[report["reply_id"]]["type"]
         if kind == "opt_step":
-            yield self._step(report)
-        elif report["status"] == "error":
-            yield f"factory     {kind} refused: {report['error']}"
-        else:
-            self.finals.append(report)
-            yield f"factory     {kind} made model {report['model_id']} in {report['pt']} ms"
+            begins = [] if self.steps else ["controller  search begins; its dataset is locked until it ends"]
+            return [*begins, self._step(report)]
+        if report["status"] == "error":
+            return [f"factory     {kind} refused: {report['error']}"]
+        return [f"factory     {kind} made model {report['model_id']} in {report['pt']} ms"]
 
     def _step(self, report: Message) -> str:
         number = len(self.steps) + 1
@@ -115,13 +105,13 @@ class Board:
         star = "  best so far" if self.best is self.steps[-1] else ""
         return f"factory     step {number}: MCC {self.steps[-1].mcc:.3f}  {values}{star}"
 
-    def _model(self, model: Message) -> Iterator[str]:
+    def _model(self, model: Message) -> list[str]:
         self.models.append(model)
-        yield f"factory     model {model['id']} announced ({model['creation_method']})"
+        return [f"factory     model {model['id']} announced ({model['creation_method']})"]
 
-    def _dead_letter(self, letter: Message) -> Iterator[str]:
+    def _dead_letter(self, letter: Message) -> list[str]:
         self.dead_letters.append(letter)
-        yield f"factory     dead letter: {letter['reason']}"
+        return [f"factory     dead letter: {letter['reason']}"]
 
 
 def dataset_state(ack: Message, newest: Message) -> str:

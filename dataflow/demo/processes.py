@@ -5,6 +5,7 @@ A factory that dies is started again, on the same data root, as a deployment wou
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -82,9 +83,9 @@ class Process:
             return self._process.wait()
 
     def last_words(self) -> str:
-        """Return the last line of its log: what a process says when it gives up."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        """Return what a process says when it gives up: the last line of its log, or the text in it."""
+        last = (self.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+        return str(json.loads(last).get("text", last)) if last.startswith("{") else last
 
 
 class Neighbourhood:
@@ -105,6 +106,7 @@ class Neighbourhood:
             "FACTORY_CONFIG": str(Path(__file__).with_name("factory.toml")),
             "FACTORY_DATA_ROOT": str(root),
             "FACTORY_CONNECTOR": "files",
+            "FACTORY_LOG_LEVEL": "info",  # the seconds per stage in the summary come from the log
         }
         self._recovery = root / "recovery"
         flow = ["-m", "bytewax.run", "dataflow.flow:flow", "-r", str(self._recovery), "-s", "1", "-b", "0"]
@@ -147,11 +149,9 @@ class Neighbourhood:
         status = self.factory.status()
         if status is None:
             return None
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         if self.factory.starts == MAX_STARTS:
-            raise DemoFailed(
-                f"the factory was {how} {MAX_STARTS} times: {self.factory.last_words()} ({self.factory.log})"
-            )
+            raise DemoFailed(f"the factory {how} {MAX_STARTS} times: {self.factory.last_words()} ({self.factory.log})")
         self.factory.start()
         return f"factory     {how}; started again as process {self.factory.pid}"
 

@@ -61,7 +61,7 @@ def write_summary(root: Path, board: Board, ending: Ending | None, *, seconds: f
         "next_day_mcc": ending.next_day.mcc if ending else None,
         "final_model": ending.model["path"] if ending else None,
         "seconds": round(seconds, 3),
-        "stage_seconds": _stage_seconds(board),
+        "stage_seconds": _stage_seconds(root / "logs" / "factory.log"),
     }
     (root / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
@@ -99,12 +99,15 @@ def _broken_promises(board: Board) -> Iterator[str]:
 
 def show_ending(board: Board, ending: Ending) -> None:
     """Print the search, the models and what the finalised one is worth, for a person."""
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(steps_table(board))
+    console = Console(highlight=False)
+    console.print(steps_table(board, len(board.steps)))
     for model in board.models:
-        console.print(f"model {model['id']} ({model['creation_method']}): {model['path']}")
-    console.print(sentence(ending.trained, f"in the {WINDOW} days that the model was trained on"))
-    console.print(sentence(ending.next_day, "on the next day, which it had not seen"))
+        print(f"model {model['id']} ({model['creation_method']}): {model['path']}")
+    for foresight, when in (
+        (ending.trained, f"in the {WINDOW} days that the model was trained on"),
+        (ending.next_day, "on the next day, which it had not seen"),
+    ):
+        console.print(sentence(foresight, when), soft_wrap=not console.is_terminal)
 
 
 def sentence(foresight: Foresight, when: str) -> str:
@@ -120,10 +123,10 @@ def announced_buckets(board: Board) -> set[int]:
     return {bucket for notice in board.announced for bucket in notice["buckets_range"]}
 
 
-def _stage_seconds(board: Board) -> dict[str, float]:
-    """Sum what the factory says about the time its steps took, by stage."""
+def _stage_seconds(log: Path) -> dict[str, float]:
+    """Sum what the factory logged about the time that its messages took, by stage."""
     total: Counter[str] = Counter()
-    for report in board.reports:
-        if report.get("metrics"):
-            total.update(json.loads(report["metrics"])["seconds"])
+    for line in log.read_text(errors="replace").splitlines():
+        if line.startswith("{"):
+            total.update(json.loads(line).get("seconds", {}))
     return {stage: round(seconds, 3) for stage, seconds in total.items()}

@@ -9,6 +9,7 @@ import time
 from types import TracebackType
 from typing import Protocol
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -61,13 +62,13 @@ class PlainView:
 
 
 class LiveView:
-    """Tables that are drawn anew, with the newest lines below them."""
+    """Tables that are drawn anew, with the newest lines below them; it fits a terminal of 80 by 24 characters."""
 
-    _LINES = 6
+    _DATASETS, _STEPS, _LINES = 4, 4, 3
 
     def __init__(self) -> None:
         self._said: list[str] = []
-        self._live = Live(console=Console(), refresh_per_second=8)
+        self._live = Live(console=Console(), refresh_per_second=8, transient=True)
 
     def say(self, line: str) -> None:
         """Keep the line for the foot of the picture."""
@@ -75,8 +76,9 @@ class LiveView:
 
     def show(self, board: Board) -> None:
         """Draw the board."""
-        foot = Text("\n".join(self._said[-self._LINES :]), style="dim")
-        self._live.update(Group(datasets_table(board), steps_table(board), Panel(foot, title="now")))
+        foot = Text("\n".join(self._said[-self._LINES :]), style="dim", no_wrap=True, overflow="ellipsis")
+        tables = datasets_table(board, self._DATASETS), steps_table(board, self._STEPS)
+        self._live.update(Group(*tables, Panel(foot, title="now")))
 
     def __enter__(self) -> LiveView:
         """Take the terminal."""
@@ -90,10 +92,10 @@ class LiveView:
         self._live.stop()
 
 
-def datasets_table(board: Board) -> RenderableType:
-    """Return the dataset versions: their days, their size, and which is current or locked."""
-    table = Table("version", "days", "positions", "state", title="Datasets", title_justify="left")
-    for notice in board.announced:
+def datasets_table(board: Board, newest: int) -> RenderableType:
+    """Return the newest dataset versions: their days, their size, and which is current or locked."""
+    table = Table("version", "days", "positions", "state", title="Datasets", title_justify="left", box=SIMPLE_HEAD)
+    for notice in board.announced[-newest:]:
         ack = next((ack for ack in board.acks if ack["version"] == notice["version"]), None)
         days = " ".join(day_name(bucket) for bucket in notice["buckets_range"])
         rows, state = (f"{ack['rows']:,}", dataset_state(ack, board.acks[-1])) if ack else ("", "assembling")
@@ -102,12 +104,14 @@ def datasets_table(board: Board) -> RenderableType:
     return table
 
 
-def steps_table(board: Board) -> RenderableType:
-    """Return the steps of the search with their parameters and MCC, the best one marked."""
-    table = Table("step", *SEARCH_SPACE, "MCC", "", title="Search", title_justify="left")
-    for number, step in enumerate(board.steps, start=1):
+def steps_table(board: Board, newest: int) -> RenderableType:
+    """Return the newest steps of the search with their parameters and MCC, the best one marked."""
+    best = f", best MCC {board.best.mcc:.3f}" if board.best else ""
+    title = f"Search: {len(board.steps)} steps{best}"
+    table = Table("step", *SEARCH_SPACE, "MCC", "", title=title, title_justify="left", box=SIMPLE_HEAD)
+    for number, step in list(enumerate(board.steps, start=1))[-newest:]:
         values = (f"{value:.4g}" for value in step.params.values())
-        best = step is board.best
         mcc = step.error if step.mcc is None else f"{step.mcc:.3f}"
-        table.add_row(str(number), *values, mcc, "best" if best else "", style="bold green" if best else "")
+        mark, style = ("best", "bold green") if step is board.best else ("", "")
+        table.add_row(str(number), *values, mcc, mark, style=style)
     return table

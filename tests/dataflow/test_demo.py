@@ -203,6 +203,7 @@ def test_board_tells_the_story_and_finds_the_best_step() -> None:
             report = {"reply_id": f"cmd-{number}", "status": "error", "error": "gamma is too large"}
         told += [*board.take(COMMANDS, command), *board.take(REPORTS, report)]
     assert board.best is board.steps[1]
+    assert "search begins" in told.pop(0)
     assert [line.endswith("best so far") for line in told] == [True, True, False, False]
     assert "gamma is too large" in told[2]
 
