@@ -120,7 +120,7 @@ def _tell(
             _range(column.low, column.high),
             column.distinct,
             column.missing,
-            ", ".join(column.examples),
+            ", ".join(column.examples[:3]),
         )
         for column in found.columns
     ]

@@ -14,7 +14,6 @@ from spst.expressions import Predicate
 from spst.hyperparameters import Hyperparameters
 
 _POSITION = ("lon", "lat")
-_MOST_TYPES = 12  # more event types than this make an alphabet too large to begin with
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def suggest(survey: Survey) -> Suggestion:
 
 
 def _of_types(column: Column) -> Suggestion:
-    types = tuple(Predicate("IsEventTypePredicate", (value,)) for value in column.examples[:_MOST_TYPES])
+    types = tuple(Predicate("IsEventTypePredicate", (value,)) for value in column.examples)
     first, last = column.examples[0], column.examples[-1]
     return Suggestion(
         (types[0], types[-1]), types[1:-1], (types,), f"an event of type {last} right after one of type {first}"

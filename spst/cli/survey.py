@@ -16,6 +16,7 @@ from spst.table import Text
 
 QUANTILES = (0.25, 0.5, 0.75, 0.9)
 _NUMERIC_SHARE = 0.9  # a column is one of numbers if this share of its values is
+_EXAMPLES = 12
 _RISING_SHARE = 0.95  # a column that falls less often than this tells the time
 _TIME = re.compile(r"(time|timestamp|datetime|date|epoch|ts|t)", re.IGNORECASE)
 _ENTITY = re.compile(
@@ -88,7 +89,7 @@ def survey(events: Events) -> Survey:
 
 def _column(name: str, text: Text, missing: int) -> Column:
     times = np.bincount(text.codes, minlength=len(text.values))
-    examples = tuple(text.values[code] for code in np.argsort(-times, kind="stable")[:3] if times[code])
+    examples = tuple(text.values[code] for code in np.argsort(-times, kind="stable")[:_EXAMPLES] if times[code])
     distinct = int(np.count_nonzero(times))
     numbers = text.numbers()
     numbers = numbers[np.isfinite(numbers)]
