@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -102,6 +101,7 @@ class Performer:
         self._buckets = config.buckets
         self._flush_steps = config.durability == "full"
         self._sets = TrainingSets(config.memory)
+        self._versions = _versions()
 
     def perform(self, decision: Decision, files: LineFiles, settings: LineSettings, watch: Stopwatch) -> Outcome:
         """Do what was decided.
@@ -135,9 +135,10 @@ class Performer:
                 case _:
                     return Done()
         except RequestRejected as rejected:
-            return Refused(code=rejected.code, text=rejected.text)
+            return Refused(code=rejected.code, text=_printable(rejected.text))
         except SpstError as error:
-            return Refused(code=next(code for kinds, code in _FAULTS if isinstance(error, kinds)), text=str(error))
+            code = next(code for kinds, code in _FAULTS if isinstance(error, kinds))
+            return Refused(code=code, text=_printable(str(error)))
 
     def _assemble(self, decision: Assemble, files: LineFiles, settings: LineSettings, watch: Stopwatch) -> Outcome:
         notice = decision.notice
@@ -175,7 +176,7 @@ class Performer:
         name = f"model_{decision.model_id}.spst"
         with watch.stage("fit"):
             learnt = training if decision.purpose == "step" else _everything(training, settings)
-            model = learnt.fit(decision.hyperparameters, _provenance(decision, training))
+            model = learnt.fit(decision.hyperparameters, _provenance(decision, training) | {"versions": self._versions})
         with watch.stage("score"):
             scores = _scores(training, model, settings) if decision.purpose == "step" else {}
         with watch.stage("save"):
@@ -201,6 +202,11 @@ class Performer:
                 f"in {training.rows} rows",
             )
         return training
+
+
+def _printable(text: str) -> str:
+    """Return a text that JSON can hold: file names need not be UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _dataset_name(dataset_version: int, sha256: str, held: Sequence[Dataset]) -> str:
@@ -290,11 +296,9 @@ def _provenance(decision: Fit, training: TrainingSet) -> dict[str, Any]:
             "first_timestamp": training.first_timestamp,
             "last_timestamp": training.last_timestamp,
         },
-        "versions": _versions(),
     }
 
 
-@cache
 def _versions() -> dict[str, str]:
     """Return what ran; the factory has no version where it runs from a clone that was not installed."""
     found = {"python": platform.python_version()}

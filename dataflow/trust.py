@@ -37,7 +37,7 @@ def their_file(path: Path | str) -> Iterator[None]:
             raise FactoryFault(f"{path}: cannot read it: {error.strerror}") from error
         raise RequestRejected(Code.MISSING_BUCKET, f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # a NUL, or half of a surrogate pair
-        raise RequestRejected(Code.UNTRUSTED_PATH, f"{os.fsencode(str(path))!r} is no file name: {error}") from error
+        raise RequestRejected(Code.UNTRUSTED_PATH, f"{str(path)!r} is no file name: {error}") from error
 
 
 def resolve_below(folder: Path, name: str) -> Path:
