@@ -185,7 +185,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         The file cannot be opened.
     """
     with Path(path).open("rb") as file:
-        data = file.read(MAX_MODEL_BYTES + 1)
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, MAX_MODEL_BYTES + 1))
     try:
         return model_from_bytes(data)
     except ModelFormatError as error:

@@ -20,6 +20,7 @@ from spst.cli.output import end_progress, progress
 from spst.errors import HyperparameterError, PatternError
 from spst.events import Events
 from spst.hyperparameters import Hyperparameters
+from spst.model import Model, load_model
 from spst.pattern import Pattern
 from spst.training import TrainingSet
 
@@ -49,8 +50,13 @@ def add_pattern(parser: ArgumentParser) -> None:
         "--policy", choices=("overlap", "nonoverlap"), help="default: the pattern's {policy:..}, else overlap"
     )
     group.add_argument("--alphabet", choices=("declared", "satisfiable"), default="declared", help="default: declared")
-    group.add_argument(
-        "--predicates", action="append", default=[], metavar="MODULE", help="module with your own predicates"
+    add_predicates(parser)
+
+
+def add_predicates(parser: ArgumentParser) -> None:
+    """Add where predicates of the user's own come from."""
+    parser.add_argument(
+        "--predicates", action="append", default=[], metavar="MODULE", help="module with your predicates"
     )
 
 
@@ -105,10 +111,20 @@ def _values(kind: Callable[[str], Any], text: str) -> list[Any]:
 
 def read_pattern(args: Namespace) -> Pattern:
     """Parse the pattern that the options name, with the partition that they name."""
-    for module in args.predicates:
-        spst.load_predicates(module)
+    _load_predicates(args)
     pattern = spst.parse_pattern(_text(args.pattern), _text(args.declarations))
     return pattern if args.partition_by is None else replace(pattern, partition_by=args.partition_by or None)
+
+
+def read_model(args: Namespace) -> Model:
+    """Load the model that the options name, and the predicates that it may need."""
+    _load_predicates(args)
+    return load_model(args.model)
+
+
+def _load_predicates(args: Namespace) -> None:
+    for module in args.predicates:
+        spst.load_predicates(module)
 
 
 def _text(value: str) -> str:

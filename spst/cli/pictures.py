@@ -15,7 +15,6 @@ from spst.cli.use import PARAMETERS
 from spst.errors import SpstError
 from spst.forecasts import METHODS
 from spst.hyperparameters import Hyperparameters
-from spst.model import load_model
 from spst.scoring import Score
 from spst.sweeps import SweepTable
 
@@ -64,6 +63,7 @@ _KINDS = {
 
 def _add_model(parser: ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="FILE", help="a model (.spst)")
+    options.add_predicates(parser)
 
 
 def _add_tree(parser: ArgumentParser) -> None:
@@ -94,11 +94,11 @@ def _add_sweep(parser: ArgumentParser) -> None:
 
 
 def _tree(args: Namespace) -> Figure:
-    return plots.plot_tree(load_model(args.model), max_nodes=args.max_nodes)
+    return plots.plot_tree(options.read_model(args), max_nodes=args.max_nodes)
 
 
 def _automaton(args: Namespace) -> Figure:
-    return plots.plot_automaton(load_model(args.model))
+    return plots.plot_automaton(options.read_model(args))
 
 
 def _waiting(args: Namespace) -> Figure:
@@ -107,7 +107,7 @@ def _waiting(args: Namespace) -> Figure:
         after = [int(symbol) for symbol in args.after.split(",") if symbol]
     except ValueError:
         raise SpstError(f"--after takes numbers of symbols separated by commas, not {args.after!r}") from None
-    return plots.plot_waiting(load_model(args.model), after, method=args.method, **given)
+    return plots.plot_waiting(options.read_model(args), after, method=args.method, **given)
 
 
 def _threshold(args: Namespace) -> Figure:

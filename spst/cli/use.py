@@ -17,7 +17,7 @@ from spst.errors import BadRowsError
 from spst.events import Batch
 from spst.forecaster import Forecasts
 from spst.forecasts import METHODS
-from spst.model import Model, load_model
+from spst.model import Model
 from spst.plots import symbol_names
 
 SHOW = """\
@@ -53,6 +53,7 @@ PARAMETERS = {
 def add_show(parser: ArgumentParser) -> None:
     """Define `show`."""
     parser.add_argument("model", metavar="FILE", help="a model (.spst)")
+    options.add_predicates(parser)
     parser.add_argument("--top", type=int, default=10, metavar="N", help="contexts shown (default: 10)")
     options.add_json(parser)
     parser.set_defaults(run=show)
@@ -61,6 +62,7 @@ def add_show(parser: ArgumentParser) -> None:
 def add_forecast(parser: ArgumentParser) -> None:
     """Define `forecast`."""
     parser.add_argument("--model", required=True, metavar="FILE", help="a model (.spst)")
+    options.add_predicates(parser)
     options.add_events(parser)
     group = parser.add_argument_group("forecast", "threshold, k and horizon default to the model's threshold and k")
     group.add_argument("--method", choices=tuple(METHODS), default="next_k", help="default: next_k")
@@ -73,7 +75,7 @@ def add_forecast(parser: ArgumentParser) -> None:
 
 def show(args: Namespace) -> None:
     """Describe a model."""
-    model = load_model(args.model)
+    model = options.read_model(args)
     content = {
         "file": args.model,
         "sha256": hashlib.sha256(Path(args.model).read_bytes()).hexdigest(),
@@ -126,7 +128,7 @@ def _likeliest(model: Model, node: int) -> str:
 
 def forecast(args: Namespace) -> None:
     """Forecast events, batch by batch as they come."""
-    model = load_model(args.model)
+    model = options.read_model(args)
     given = {name: getattr(args, name) for name in PARAMETERS if getattr(args, name) is not None}
     forecaster = model.forecaster(args.method, **given)
     rows = 0

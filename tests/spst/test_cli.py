@@ -269,6 +269,26 @@ def test_forecast_follows_a_live_stream(trained: Path) -> None:
     assert json.loads(first)["row"] == 1
 
 
+def test_predicates_of_ones_own_come_from_a_module(tmp_path: Path) -> None:
+    (tmp_path / "falling.py").write_text(
+        "import spst\nfrom spst.predicates import Numbers, Truth\n\n"
+        "@spst.predicate('Falling')\ndef falling(rate: Numbers) -> Truth:\n    return rate < 0\n"
+    )
+    (tmp_path / "rates.csv").write_text("rate\n" + "1\n-1\n-2\n" * 50)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    learning = ["--pattern", ";(Falling(rate),Falling(rate)){order:1}", "--events", tmp_path / "rates.csv"]
+    model, own = tmp_path / "m.spst", ["--predicates", "falling"]
+    for argv, code, said in (
+        (["train", *learning, *own, "--model", model], 0, b"detections 50"),
+        (["forecast", "--model", model, "--events", tmp_path / "rates.csv", *own], 0, b"2,,1,5,"),
+        (["show", model, *own], 0, b"Falling"),
+        (["show", model], 1, b"unknown predicate Falling"),
+    ):
+        with process(*argv, env=environment) as running:
+            out, err = running.communicate(timeout=DEADLINE)
+        assert (running.returncode, said in (err if code else out)) == (code, True), err
+
+
 # sweep
 
 
