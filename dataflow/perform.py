@@ -160,7 +160,7 @@ class Performer:
             if not files.is_intact(dataset.path, dataset.sha256):
                 copy.keep_as(dataset.file)
                 files.trust(dataset.path, dataset.sha256)
-            files.write(dataset.manifest, _manifest(dataset))
+        files.write(dataset.manifest, _manifest(dataset))
         return Assembled(dataset=dataset, path=str(files.path(dataset.path)))
 
     def _lock(self, decision: Lock, files: LineFiles) -> Outcome:

@@ -37,6 +37,7 @@ class Draft:
 
     def __init__(self, folder: Path, fd: int) -> None:
         self._folder, self._fd = folder, fd
+        self.is_kept = False
 
     def write(self, content: bytes | memoryview) -> None:
         """Append all of the content."""
@@ -51,6 +52,7 @@ class Draft:
             if durable:
                 os.fsync(self._fd)
             os.replace(self._folder / _DRAFT, self._folder / name)
+            self.is_kept = True
             if durable:
                 fsync_folder(self._folder)
 
@@ -64,12 +66,14 @@ def draft(folder: Path) -> Iterator[Draft]:
     path = folder / _DRAFT
     with our_disk(path, "make it"):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    file = Draft(folder, fd)
     try:
         os.fchmod(fd, FILE_MODE)  # whatever the umask
-        yield Draft(folder, fd)
+        yield file
     finally:
         os.close(fd)
-        _remove(path)
+        if not file.is_kept:
+            _remove(path)
 
 
 def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
