@@ -109,16 +109,22 @@ class Events:
         EventsError
             A needed column is absent (before anything is read); the file cannot be read.
         """
-        holders = {attribute: self._column(attribute) for attribute in needed}
-        owner = None if partition_by is None else self._column(partition_by)
+        holders = {attribute: self.column(attribute) for attribute in needed}
+        owner = None if partition_by is None else self.column(partition_by)
         kinds: dict[str, Kind] = {"timestamp": "number", "type": "text"}
         kinds |= {holders[attribute]: kind for attribute, kind in needed.items()}
         if owner is not None:
             kinds[owner] = "text"
         return self._batches(needed, holders, owner, {name: kind for name, kind in kinds.items() if name in self.names})
 
-    def _column(self, attribute: str) -> str:
-        """The column that holds an attribute; of ``a|b`` the first that there is."""
+    def column(self, attribute: str) -> str:
+        """The column that holds an attribute; of ``a|b`` the first that there is.
+
+        Raises
+        ------
+        EventsError
+            There is none, and no default.
+        """
         for name in attribute.split("|"):
             column = name if name in self.names else _ALIASES.get(name, name)
             if column in self.names or column == "type":

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from sys import getsizeof
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,7 @@ from spst.events import Events
 from spst.table import BadRow
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Symbols:
     """A stream of events, each reduced to its symbol, in the order of the file.
 
@@ -49,10 +51,11 @@ class Symbols:
     timestamps: tuple[float, float] | None
     first_bad: BadRow | None
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self.symbols.nbytes + (0 if self.partitions is None else self.partitions.nbytes)
+        codes = 0 if self.partitions is None else self.partitions.nbytes
+        return self.symbols.nbytes + codes + sum(map(getsizeof, self.values))
 
     def check(self, max_bad_rows: float) -> None:
         """Refuse a stream of which more than a share of the rows, 0..1, was bad.
@@ -180,7 +183,8 @@ class SymbolCache:
             self._held.move_to_end(key)
             return self._held[key]
         stream = make()
-        self._held[key] = stream
+        if stream.nbytes <= self._max_bytes:
+            self._held[key] = stream
         while self.nbytes > self._max_bytes:
             self._held.popitem(last=False)
         return stream

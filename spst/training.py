@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,9 @@ class TrainingSet:
         _check_range("order", order, 0, MAX_ORDER)
         _check_range("k_max", k_max, 1, MAX_HORIZON)
         symbol_set, automaton = _language(pattern, alphabet, policy, minimise)
+        attributes = filter(None, [*symbol_set.columns, pattern.partition_by])
+        for bucket, attribute in product(buckets, attributes):  # what is missing shows before anything is read
+            bucket.column(attribute)
         streams: list[Symbols] = []
         for bucket, key in zip(buckets, keys or [None] * len(buckets), strict=True):
             read = sum(stream.rows for stream in streams)
@@ -124,7 +128,7 @@ class TrainingSet:
         stream, cut = join(streams), split(evaluation, [len(each.symbols) for each in streams])
         stream.check(max_bad_rows)
         words, outcomes = tabulate(stream, cut.sizes, automaton, order, k_max)
-        first, last = stream.timestamps or (None, None)
+        first, last = map(_plain, stream.timestamps or (None, None))
         return cls(
             *(pattern, symbol_set, automaton, words, outcomes, cut, forecast_at_detection),
             *(stream.n_events, stream.rows, stream.rows_skipped, first, last),
@@ -287,10 +291,19 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
         raise HyperparameterError(f"{name} must be a whole number from {low} to {high} here, not {value!r}")
 
 
+def _plain(timestamp: float | None) -> float | None:
+    """A whole number as such: timestamps are seconds or milliseconds, which nobody writes with a decimal point."""
+    return timestamp if timestamp is None or not timestamp.is_integer() else int(timestamp)
+
+
 def _nbytes(tables: object) -> int:
     """Bytes of the arrays that an object holds."""
-    total = 0
-    for value in vars(tables).values():
-        parts = (value.data, value.indices, value.indptr) if isinstance(value, csr_array) else (value,)
-        total += sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
-    return total
+    return sum(map(_array_bytes, vars(tables).values()))
+
+
+def _array_bytes(value: object) -> int:
+    if isinstance(value, csr_array):
+        return sum(map(_array_bytes, (value.data, value.indices, value.indptr)))
+    if isinstance(value, dict):
+        return sum(map(_array_bytes, value.values()))
+    return value.nbytes if isinstance(value, np.ndarray) else 0

