@@ -151,7 +151,7 @@ def read_all(history: Sequence[tuple[str, Wire]], settings: LineSettings) -> lis
     ]
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(histories(), configurations)
 def test_factory_answers_as_the_protocol_says(history: list[tuple[str, Wire]], configured: LineSettings) -> None:
     compare_with_the_model(history, configured)
@@ -186,29 +186,30 @@ def compare_with_the_model(history: list[tuple[str, Wire]], configured: LineSett
             event(f"{outcome[0]} {outcome[2] if outcome[0] == 'report' else ''}")
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(histories(), configurations, st.data())
 def test_factory_resumes_from_any_snapshot(
     history: list[tuple[str, Wire]], configured: LineSettings, data: st.DataObject
 ) -> None:
     state, volume = LineState(), Volume()
-    entries: list[tuple[LineState, set[str], Message, tuple[Output, ...]]] = []
-    for message in read_all(history, configured):
-        before, files = state, set(volume.files)
+    snapshots, said = [(state, frozenset(volume.files))], []
+    messages = read_all(history, configured)
+    for message in messages:
         state, outputs = handle_all(state, message, volume, configured)
-        entries.append((before, files, message, outputs))
-    start = data.draw(st.integers(0, len(entries) - 1))
-    resumed = msgspec.json.decode(msgspec.json.encode(entries[start][0]), type=LineState)
+        snapshots.append((state, frozenset(volume.files)))
+        said.append(outputs)
+    start = data.draw(st.integers(0, len(messages)))
+    resumed = msgspec.json.decode(msgspec.json.encode(snapshots[start][0]), type=LineState)
     again = Volume()
-    again.files = entries[start][1]
-    for _, _, message, outputs in entries[start:]:
+    again.files = set(snapshots[start][1])
+    for message, outputs in zip(messages[start:], said[start:], strict=True):
         resumed, repeated = handle_all(resumed, message, again, configured)
         assert repeated == outputs
     assert resumed == state
     assert again.files == volume.files
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(histories(), configurations)
 def test_factory_gives_each_output_its_place_in_the_line(
     history: list[tuple[str, Wire]], configured: LineSettings
@@ -224,7 +225,7 @@ def test_factory_gives_each_output_its_place_in_the_line(
     assert ranks == sorted(set(ranks))
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(histories(), configurations)
 def test_line_moves_only_where_the_diagram_says(history: list[tuple[str, Wire]], configured: LineSettings) -> None:
     state, volume = LineState(), Volume()

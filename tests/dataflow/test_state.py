@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import msgspec
@@ -26,6 +27,10 @@ FULL = ready(
 
 def test_state_survives_a_journal() -> None:
     assert msgspec.json.decode(msgspec.json.encode(FULL), type=LineState) == FULL
+
+
+def test_state_survives_a_snapshot() -> None:
+    assert pickle.loads(pickle.dumps(FULL)) == FULL
 
 
 def test_state_writes_its_schema_even_if_it_is_the_default() -> None:
