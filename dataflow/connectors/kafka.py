@@ -19,7 +19,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException,
 from dataflow import metrics, shutdown
 from dataflow.connectors import OUTPUTS, Connectors, RawSource
 from dataflow.connectors.kafka_admin import Topic, TopicCheck
-from dataflow.connectors.kafka_client import Clients, Link, kafka_error
+from dataflow.connectors.kafka_client import NOT_OURS, Clients, Link, kafka_error
 from dataflow.connectors.kafka_floor import Floor
 from dataflow.connectors.kafka_sink import KafkaTopicSink
 from dataflow.connectors.pace import ALWAYS_DUE, Pace
@@ -167,7 +167,7 @@ class _Messages(StatefulSourcePartition[Raw, int]):
             self._ended = True
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._read_from(self._next)
-        else:
+        elif error.code() not in NOT_OURS:
             raise FactoryFault(f"{self._name}: cannot be read on from offset {self._next}: {error.str()}")
 
     def _read_from(self, wanted: int | None) -> None:

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, TopicCollection
 from confluent_kafka.admin import AclOperation, ConfigResource, NewTopic, ResourceType
 
-from dataflow.connectors.kafka_client import PERMANENT, Clients, Link, kafka_error
+from dataflow.connectors.kafka_client import TLS_ALERT, Clients, Link, is_refusal, kafka_error
+from dataflow.connectors.kafka_tls import tls_complaint
 from dataflow.errors import FactoryFault
 from dataflow.kafka_settings import TopicSettings
 
@@ -154,8 +155,8 @@ class TopicCheck:
         """Wait for answers, for as long as there is a hope of one; a refusal is an answer."""
         while wait(futures.values(), timeout=_LOOK_AGAIN).not_done:
             self._admin.poll(0)  # serves the link
-            if self._link.reason and self._link.reason.code() in PERMANENT:
-                raise self._unreachable(self._link.reason)
+            if (reason := self._link.reason) and is_refusal(reason):
+                raise self._refused(reason)
         return {asked: self._answer(future) for asked, future in futures.items()}
 
     def _answer(self, future: Future[Any]) -> Any:
@@ -170,9 +171,17 @@ class TopicCheck:
 
     def _unreachable(self, reason: KafkaError) -> FactoryFault:
         return FactoryFault(
-            f"no broker of {', '.join(self._settings.brokers)} could be used within "
-            f"{self._settings.connect_timeout:g} s: {reason.str()}; check brokers and security in [kafka]"
+            f"no broker of {', '.join(self._settings.brokers)} answered within {self._settings.connect_timeout:g} s: "
+            f"{reason.str()}; check brokers and security in [kafka], and whether the broker is up"
         )
+
+    def _refused(self, reason: KafkaError) -> FactoryFault:
+        story = reason.str()
+        if reason.code() == KafkaError._SSL:
+            story = tls_complaint(self._settings) or story
+        elif TLS_ALERT in story:
+            story = f"the broker does not accept this client's certificate: {story}"
+        return FactoryFault(f"no connection to the brokers: {story}; check security in [kafka]")
 
     def _forbidden(self, operation: str, names: list[str]) -> FactoryFault:
         user = self._settings.security.username or "this client"

@@ -27,8 +27,11 @@ SLICE = 1.0
 
 Client = TypeVar("Client")
 
-PERMANENT = {KafkaError._AUTHENTICATION, KafkaError._SSL}
-"""Refusals that waiting does not cure."""
+TLS_ALERT = "SSL alert number"
+"""In the text of a connection that the broker ended because of our certificate; its code is that of a lost one."""
+
+NOT_OURS = {KafkaError.GROUP_AUTHORIZATION_FAILED}
+"""What a consumer may say and we pass over: it asks for the coordinator of its group, but we use none."""
 
 _CRITICAL = 2
 """syslog's level of librdkafka's own log lines: what is milder comes to us as an error, and we say it once."""
@@ -119,12 +122,17 @@ class Clients:
         """Make a client that asks about topics."""
         return self._made(AdminClient, link, {})
 
-    def _made(self, kind: Callable[[dict[str, Any]], Client], link: Link, properties: dict[str, Any]) -> Client:
+    def _made(self, kind: Callable[..., Client], link: Link, properties: dict[str, Any]) -> Client:
         callbacks = {"error_cb": link.on_error, "stats_cb": link.on_statistics, "statistics.interval.ms": 1000}
         try:
-            return kind(self._properties | callbacks | properties)
+            return kind(self._properties | callbacks | properties, logger=log)
         except KafkaException as error:
             raise FactoryFault(f"[kafka]: no client can be made: {kafka_error(error).str()}") from error
+
+
+def is_refusal(error: KafkaError) -> bool:
+    """Tell whether a connection failed for a reason that waiting does not cure."""
+    return error.code() in {KafkaError._AUTHENTICATION, KafkaError._SSL} or TLS_ALERT in error.str()
 
 
 def kafka_error(error: BaseException) -> KafkaError:

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from dataflow.connectors import Line, LineSink
 from dataflow.connectors.kafka_admin import Topic
-from dataflow.connectors.kafka_client import SLICE, Clients, Link, kafka_error
+from dataflow.connectors.kafka_client import NOT_OURS, SLICE, Clients, Link, kafka_error
 from dataflow.connectors.kafka_sender import SOURCE_ID, Sender
 from dataflow.connectors.marks import Marks, Rank
 from dataflow.errors import FactoryFault
@@ -123,7 +123,7 @@ class _CatchUp:
         while position < high:
             messages = self._consumer.consume(1, timeout=SLICE) + self._consumer.consume(BATCH, timeout=0)
             for message in messages:
-                position = self._take(message, number)
+                position = self._take(message, number, position)
             if messages:
                 deadline = time.monotonic() + self._patience
             elif time.monotonic() > deadline:
@@ -134,11 +134,13 @@ class _CatchUp:
         """Let go of the broker."""
         self._consumer.close()
 
-    def _take(self, message: Message, number: int) -> int:
-        """Move the marks past a message; return the offset after it."""
+    def _take(self, message: Message, number: int, position: int) -> int:
+        """Move the marks past a message; return the offset to go on from."""
         error, offset = message.error(), message.offset()
+        if error and error.code() in NOT_OURS:
+            return position
         if offset is None or (error and error.code() != KafkaError._PARTITION_EOF):
-            raise self._stuck(number, offset, error.str() if error else "no offset")
+            raise self._stuck(number, position, error.str() if error else "no offset")
         if error:
             return offset
         for header, source_id in message.headers() or ():
@@ -146,5 +148,5 @@ class _CatchUp:
                 self._marks.advance(source_id.decode())
         return offset + 1
 
-    def _stuck(self, number: int, offset: int | None, why: str) -> FactoryFault:
+    def _stuck(self, number: int, offset: int, why: str) -> FactoryFault:
         return FactoryFault(f"{self._topic}[{number}]: cannot be read back from offset {offset}: {why}")
