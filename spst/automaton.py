@@ -79,9 +79,9 @@ class Automaton:
         ndarray of int32, shape (n_events,)
             The state after each event.
         """
-        starts = np.asarray(starts)
         begins = np.zeros(len(symbols), bool)
-        begins[starts if starts.size else np.zeros(0, np.intp)] = True
+        if np.size(starts):
+            begins[np.asarray(starts)] = True
         states = np.empty(len(symbols), np.int32)
         state = 0
         for first in range(0, len(symbols), _SLAB):

@@ -59,7 +59,7 @@ class Encoder:
 
     def truth(self, columns: Columns) -> dict[Predicate, Truth]:
         """Evaluate every predicate, shape (n_events,) each, or () if it does not depend on the event."""
-        return {p: holds(columns) for p, holds in self._predicates}
+        return {p: np.asarray(holds(columns), bool) for p, holds in self._predicates}
 
     def row_of(self, event: Columns) -> tuple[bool, ...]:
         """Evaluate the sentences for one event of plain values."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+_SHOWN = 100  # signs of a long line that are shown around a fault
+
 
 class SpstError(Exception):
     """Base of everything that the library raises on purpose."""
@@ -35,9 +37,11 @@ class PatternError(SpstError):
     ) -> None:
         self.line, self.column, self.expected, self.found = line, column, expected, found
         if line is not None and column is not None:
-            source = text.splitlines()[line - 1] if line <= len(text.splitlines()) else ""
+            source = "".join(text.splitlines()[line - 1 : line])
+            hidden = max(0, column - _SHOWN // 2) if len(source) > _SHOWN else 0
+            source, column = source[hidden : hidden + _SHOWN], column - hidden
             caret = re.sub(r"\S", " ", source[: column - 1]) + "^"  # tabs stay, so that the caret stands below its sign
-            message = f"{where}line {line}, column {column}: {message}\n  {source}\n  {caret}"
+            message = f"{where}line {line}, column {self.column}: {message}\n  {source}\n  {caret}"
         super().__init__(message)
 
 

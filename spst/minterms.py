@@ -18,6 +18,7 @@ Choices = frozenset[frozenset[Predicate]]
 Cells = Sequence[Mapping[Predicate, bool]]
 
 SLACK = 8  # partial assignments for every symbol
+_MAX_WAYS = 1 << 12  # least sets of declared predicates that make sentences true
 _MAX_REMAINDERS = 1 << 12  # of one symbol's sentences; more means sentences too entangled to decide
 
 
@@ -63,6 +64,10 @@ def _ways(sentence: Sentence, exclusives: Exclusives) -> Choices:
 
 
 def _together(left: Choices, right: Choices, exclusives: Exclusives) -> Choices:
+    if len(left) * len(right) > _MAX_WAYS:
+        raise AlphabetError(
+            f"a sentence can hold in more than {_MAX_WAYS} ways; declare its parts as extras, and shorten it"
+        )
     unions = {a | b for a, b in product(left, right)}
     return _least(union for union in unions if all(len(union & group) <= 1 for group in exclusives))
 

@@ -242,6 +242,13 @@ def test_exploding_alphabet_names_the_sentences_and_the_remedy() -> None:
         build_alphabet(parse_pattern(";(GT(x,0),!(;(" + ",".join(f"GT(y{i},1)" for i in range(11)) + ")))"))
 
 
+def test_entangled_sentence_is_refused() -> None:
+    either = [f"|(GT(x{i},1),GT(y{i},1),GT(z{i},1))" for i in range(20)]
+    declarations = "".join(f"~(GT({axis}{i},1),GT({axis}{i},2))" for axis in "xyz" for i in range(20))
+    with pytest.raises(AlphabetError, match="more than 4096 ways"):
+        build_alphabet(parse_pattern(f"^({','.join(either)})", declarations))
+
+
 def test_distances_to_many_overlapping_circles_are_limited() -> None:
     steps = [circle(i, 5000) for i in range(14)]
     with pytest.raises(AlphabetError, match="distances to 14 centres have more than 32 combinations"):

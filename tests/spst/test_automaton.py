@@ -13,12 +13,14 @@ from automata.fa.nfa import NFA
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import spst
 from spst.alphabet import Alphabet, build_alphabet
 from spst.automaton import Automaton, build_automaton
 from spst.errors import AlphabetError, AutomatonError
 from spst.expressions import Choice, Complement, Expression, Sequence, Star, without_skips
 from spst.pattern import Pattern, Policy, parse_pattern
-from tests import naive_language
+from spst.training import TrainingSet
+from tests import golden_cases, naive_language
 from tests.golden_cases import GOLDEN, NAMES
 from tests.strategies import EVENTS, small_expressions, words_of_events
 
@@ -145,6 +147,24 @@ def test_minimised_automaton_is_no_larger_and_starts_at_zero(expression: Express
         pairs |= new
         todo.extend(new)
     assert len(pairs) == len({left for left, _ in pairs})
+
+
+@pytest.mark.parametrize(
+    "name", ["nested", "iteration", "skip_till_any", "negation_last", "nonoverlap_nested_partition"]
+)
+def test_minimisation_changes_no_forecast(name: str) -> None:
+    case, plain = golden_cases.case(name), golden_cases.training_set(name)
+    minimal = TrainingSet.prepare(
+        spst.read_events(case.data),
+        plain.pattern,
+        order=case.meta["order"],
+        k_max=case.meta["K"],
+        policy=case.meta["policy"],
+        minimise=True,
+    )
+    assert minimal.automaton.n_states < plain.automaton.n_states
+    scores = [data.score(data.fit(case.hyperparameters)).as_dict() for data in (plain, minimal)]
+    assert scores[1] == pytest.approx(scores[0], rel=1e-9)
 
 
 def test_pattern_that_can_never_match_has_no_final_state() -> None:

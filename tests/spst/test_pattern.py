@@ -178,6 +178,16 @@ def test_refused_declarations_say_where_and_why(text: str, message: str) -> None
         parse_pattern(p, text)
 
 
+def test_refused_pattern_shows_the_place_in_a_long_line() -> None:
+    text = f";({','.join([p] * 50)},%,{q})"
+    with pytest.raises(PatternError) as refused:
+        parse_pattern(text)
+    head, source, caret = str(refused.value).split("\n")
+    assert head.startswith(f"line 1, column {text.index('%') + 1}: ")
+    assert len(source) <= 102
+    assert source[caret.index("^")] == "%"
+
+
 def test_syntax_error_lists_expected_and_found() -> None:
     with pytest.raises(PatternError) as refused:
         parse_pattern(f"{p}{{order")
