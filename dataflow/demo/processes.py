@@ -18,7 +18,7 @@ COLLECTOR, CONTROLLER = "dataflow.demo.collector", "dataflow.demo.controller"
 
 MAX_STARTS = 5
 """Starts of the factory before the demo gives up."""
-_GRACE = 30.0
+_GRACE = 120.0
 """Seconds that a process has to end after SIGTERM before it is killed."""
 
 
