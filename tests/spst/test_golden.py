@@ -123,7 +123,13 @@ def test_waiting_times(name: str) -> None:
         assert theirs["positive"] in (ours.sum(axis=1).round(12) >= case.meta["threshold"])
 
 
-@every_case
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if golden_cases.case(name).meta["n_events"] > 10_000 else [])
+        for name in golden_cases.NAMES
+    ],
+)
 def test_naive_run_reproduces_the_evaluation(name: str) -> None:
     """The twin that the fast path is compared with is itself right: started at leaves it repeats the reference."""
     case, model, stream = golden_cases.case(name), golden_cases.model(name), golden_cases.stream(name)

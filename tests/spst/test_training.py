@@ -292,17 +292,17 @@ def test_nothing_to_learn_from_is_an_error() -> None:
 def test_large_alphabets_and_long_orders_need_no_wide_codes() -> None:
     """200 symbols at order 12: codes of whole words would need 100 bits."""
     rng = np.random.default_rng(5)
-    cycle = rng.integers(0, 200, 30)
+    cycle = rng.integers(0, 200, 15)
     symbols = np.tile(cycle, 20)
-    symbols[rng.integers(0, len(symbols), 40)] = rng.integers(0, 200, 40)
+    symbols[rng.integers(0, len(symbols), 20)] = rng.integers(0, 200, 20)
     rows = [naive.Row(PARTITIONS[0], int(symbol)) for symbol in symbols]
     automaton = naive.Automaton([[int(s == cycle[3]) for s in range(200)]] * 2, [False, True])
     stream = stream_of(rows, 200, 1)
-    hyper = spst.Hyperparameters(order=12, p_min=0.02, gamma=0.0001, threshold=0.3, k=3)
-    training = prepared(stream, automaton, order=12, k_max=3)
+    hyper = spst.Hyperparameters(order=12, p_min=0.02, gamma=0.0001, threshold=0.3, k=2)
+    training = prepared(stream, automaton, order=12, k_max=2)
     tree = naive.learn(naive.count_words(rows, 13, [0]), 200, hyper)
     model = training.fit(hyper)
     assert set(model.tree.labels) == set(tree)
     assert model.tree.order > 3
-    made = naive.forecasts(naive.run(rows, tree, automaton, 12), tree, automaton, 3)
+    made = naive.forecasts(naive.run(rows, tree, automaton, 12), tree, automaton, 2)
     agree(training.score(model), made, 0.3)
