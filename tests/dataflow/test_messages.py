@@ -241,6 +241,18 @@ def test_message_over_the_limit_is_cut_and_counted() -> None:
     assert (len(message.value), message.size) == (20, 22)
 
 
+def test_limits_are_inclusive() -> None:
+    text = json.dumps({"type": "train", "id": "x" * 256}).encode()
+    limits = Limits(message_bytes=len(text))
+    assert isinstance(decode(raw(text), limits), Train)
+    assert isinstance(decode(raw(text + b" "), limits), Unreadable)
+    notice = decoded(NOTICE | {"buckets_range": list(range(1000)), "path_prefix": "a" * 4096}, DATASETS)
+    assert isinstance(notice, DatasetNotice)
+    assert len(notice.buckets_range) == 1000
+    nested = b'{"type":"train","id":1,"x":' + b"[" * 15 + b"]" * 15 + b"}"
+    assert isinstance(decoded(nested), Train)
+
+
 def test_notice_is_read_with_every_bucket_once_in_order() -> None:
     fields = NOTICE | {"buckets_range": [3, 1, 3, 2, 1], "dataset_id": 5, "timestamp": 9.0, "bucket_count": 5}
     text = json.dumps(fields)

@@ -146,6 +146,14 @@ def test_equal_wishes_are_equal_however_written() -> None:
     assert asked([1], SETTINGS) != asked([2], SETTINGS)
 
 
+def test_bounds_of_params_are_inclusive() -> None:
+    assert resolve({"order": 4, "k": 9}, SETTINGS) == changed(order=4, k=9)
+    text = json.dumps({"order": 4})
+    assert resolve(text + " " * (400 - len(text)), SETTINGS) == changed(order=4)
+    assert resolve('{"params": {"order": 4}}', SETTINGS) == changed(order=4)
+    assert len(resolve_grid([{}] * 4, SETTINGS)) == 4
+
+
 def test_grid_is_the_product_of_its_axes_in_order() -> None:
     grid = resolve_grid({"params": {"pMin": [0.1, 0.2], "gamma": [0.01, 0.02], "order": 3}}, SETTINGS)
     expected = [(0.1, 0.01), (0.1, 0.02), (0.2, 0.01), (0.2, 0.02)]
