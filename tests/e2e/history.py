@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
+from operator import ne
 from pathlib import Path
 
 import msgspec
@@ -15,15 +18,15 @@ from tests.e2e.run import Run
 TIMES = {"pt", "time", "seconds"}
 """Fields that hold a duration or a time of day."""
 
-PLACES = {"offset", "origin"}
-"""Where an input stood: lines interleave on a topic as their answers come."""
+PLACES = {"offset", "origin", "size"}
+"""Where an input stood, for lines interleave on a topic as their answers come; how much of it a connector looked at."""
 
 
 @dataclass(frozen=True)
 class History:
     """Outputs per topic and model line, in order, and what lies on the volume, by name relative to the root."""
 
-    outputs: dict[tuple[str, str], list[object]]
+    outputs: dict[tuple[str, str], list[dict[str, object]]]
     files: dict[str, str]
 
     def differences(self, other: History) -> list[str]:
@@ -31,25 +34,27 @@ class History:
         found = []
         for topic, key in sorted(self.outputs.keys() | other.outputs.keys()):
             ours, theirs = self.outputs.get((topic, key), []), other.outputs.get((topic, key), [])
-            for number in range(max(len(ours), len(theirs))):
-                pair = [side[number] if number < len(side) else "nothing" for side in (ours, theirs)]
-                if pair[0] != pair[1]:
-                    found.append(f"{topic} of {key}, output {number}: {pair[0]} != {pair[1]}")
-        names = sorted(self.files.keys() | other.files.keys())
-        pairs = ((name, self.files.get(name), other.files.get(name)) for name in names)
-        return found + [f"{name}: {ours} != {theirs}" for name, ours, theirs in pairs if ours != theirs]
+            pairs = enumerate(zip_longest(ours, theirs, fillvalue={}))
+            found += [f"{topic} of {key}, output {number}: {_unequal(*pair)}" for number, pair in pairs if ne(*pair)]
+        return found + [f"{name}: {pair}" for name, pair in _unequal(self.files, other.files).items()]
 
 
 def history_of(run: Run) -> History:
     """Return what consumers of a run have read and what it left on the volume."""
-    outputs: dict[tuple[str, str], list[object]] = defaultdict(list)
+    outputs: dict[tuple[str, str], list[dict[str, object]]] = defaultdict(list)
     for topic, heard in run.heard.items():
         for output in heard:
             outputs[topic, speaker(output)].append(_comparable(output))
     return History(dict(outputs), _files(run.root))
 
 
-def _comparable(output: dict[str, object]) -> object:
+def _unequal(ours: Mapping[str, object], theirs: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+    """Return what differs, by name: our value and theirs, None where there is none."""
+    pairs = {name: (ours.get(name), theirs.get(name)) for name in sorted(ours.keys() | theirs.keys())}
+    return {name: pair for name, pair in pairs.items() if ne(*pair)}
+
+
+def _comparable(output: dict[str, object]) -> dict[str, object]:
     """Return an output without times and places; JSON texts in it as what they say."""
     fields = {name: _plain(value) for name, value in output.items() if name not in TIMES | PLACES}
     if str(fields["source_id"]).startswith("@"):

@@ -1,0 +1,130 @@
+"""The factory over Kafka, under fire: its consumers cannot tell, whether it is killed or its broker is restarted."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import ApacheKafka, Broker, NoidaDb
+from tests.e2e.history import History
+from tests.e2e.kafka_topics import KafkaTopics
+from tests.e2e.moments import moment
+from tests.e2e.run import Run
+from tests.e2e.test_faults import Report, finish, play_on
+
+SETTINGS = """
+[kafka]
+connect_timeout = 120.0
+"""
+
+
+@contextmanager
+def run_over(broker: Broker, root: Path, folder: Path, environment: dict[str, str] | None = None) -> Iterator[Run]:
+    """Begin a run of the scenario on an empty root; the factory ends with it."""
+    topics = KafkaTopics(broker)
+    given = environment or {"FACTORY_BROKERS": broker.address}
+    run = Run(root, folder, {"FACTORY_CONNECTOR": "kafka", **given}, topics)
+    with (folder / "settings" / "factory.toml").open("a") as file:
+        file.write(SETTINGS)
+    try:
+        yield run
+    finally:
+        run.factory.kill()
+        topics.close()
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def noida_alone(tmp_path: Path) -> Iterator[NoidaDb]:
+    """A test broker with no topics but ours."""
+    (tmp_path / "broker").mkdir()
+    broker = NoidaDb(tmp_path / "broker")
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def kafka_alone(tmp_path: Path) -> Iterator[ApacheKafka]:
+    """Apache Kafka with no topics but ours."""
+    (tmp_path / "broker").mkdir()
+    broker = ApacheKafka(tmp_path / "broker")
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+def kill_on_the_way(run: Run, seed: int, kills: int) -> str:
+    """Kill and start again at random moments; every third time the recovery store is gone."""
+    rng, lost = random.Random(seed), 0
+    run.factory.start()
+    for kill in range(kills):
+        run.play(until=moment(rng, run))
+        run.factory.kill()
+        if kill % 3 == 2:
+            run.factory.lose_recovery_store()
+            lost += 1
+        run.factory.start()
+    return f"over {type(run.topics).__name__}, seed {seed}: {kills} kills, {lost} recovery stores deleted"
+
+
+def test_factory_over_kafka_survives_kills(
+    noida_alone: NoidaDb, root: Path, tmp_path: Path, undisturbed: History, report: Report
+) -> None:
+    with run_over(noida_alone, root, tmp_path) as run:
+        story = kill_on_the_way(run, 1, 3)
+        report(f"{story}, {finish(run, undisturbed)}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 5))
+def test_factory_over_apache_kafka_survives_many_kills(
+    seed: int, kafka_alone: ApacheKafka, root: Path, tmp_path: Path, undisturbed: History, report: Report
+) -> None:
+    with run_over(kafka_alone, root, tmp_path) as run:
+        story = kill_on_the_way(run, seed, 12)
+        report(f"{story}, {finish(run, undisturbed)}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_factory_waits_for_apache_kafka_to_come_back(
+    how: signal.Signals, kafka_alone: ApacheKafka, root: Path, tmp_path: Path, undisturbed: History, report: Report
+) -> None:
+    rng = random.Random(20)
+    with run_over(kafka_alone, root, tmp_path) as run:
+        run.factory.start()
+        for _ in range(3):
+            play_on(run, rng.randint(5, 15))
+            run.play(until=moment(rng, run))
+            kafka_alone.stop(how)
+            kafka_alone.start()
+        assert run.factory.starts == 1
+        report(f"over Apache Kafka, 3 broker restarts by {how.name}: {finish(run, undisturbed)}")
+
+
+@pytest.mark.slow
+def test_factory_killed_while_apache_kafka_is_away_says_so_at_start(
+    kafka_alone: ApacheKafka, root: Path, tmp_path: Path, undisturbed: History, report: Report
+) -> None:
+    with run_over(kafka_alone, root, tmp_path) as run:
+        run.factory.start()
+        play_on(run, 12)
+        kafka_alone.stop()
+        run.factory.kill()
+        settings = tmp_path / "settings" / "factory.toml"
+        patient = settings.read_text()
+        settings.write_text(patient.replace("connect_timeout = 120.0", "connect_timeout = 2.0"))
+        run.factory.start()
+        assert run.factory.wait() != 0
+        assert "answered within 2 s" in str(run.factory.events("stopped")[-1]["text"])
+        settings.write_text(patient)
+        kafka_alone.start()
+        run.factory.start()
+        report(f"over Apache Kafka, killed during an outage: {finish(run, undisturbed)}")
