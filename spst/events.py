@@ -201,9 +201,7 @@ def _memory_table(arrays: Mapping[str, npt.NDArray[np.generic]], kinds: Mapping[
     columns: dict[str, Numbers | Text] = {}
     for name, kind in kinds.items():
         is_number = arrays[name].dtype.kind in "iuf"
-        columns[name] = (
-            arrays[name].astype(np.float64) if kind == "number" and is_number else Text.of(arrays[name].tolist())
-        )
+        columns[name] = arrays[name].astype(np.float64) if kind == "number" and is_number else Text.of(arrays[name])
     n_rows = len(next(iter(arrays.values())))
     return Table({n: _as_kind(column, kinds[n]) for n, column in columns.items()}, n_rows, None, show)
 

@@ -138,7 +138,7 @@ def _column(column: pa.ChunkedArray, kind: Kind) -> Numbers | Text:
         numbers: Numbers = column.to_numpy()
         return numbers
     if not pa.types.is_dictionary(column.type):
-        column = column.cast(pa.string()).dictionary_encode()
+        column = column.dictionary_encode()
     return Text.from_arrow(column.combine_chunks())
 
 

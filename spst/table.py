@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -51,14 +51,20 @@ class Text:
         return np.array([*self.values, ""])[self.codes].astype(dtype or np.str_, copy=False)
 
     @classmethod
-    def of(cls, values: Sequence[object] | npt.NDArray[np.generic]) -> Text:
+    def of(cls, values: Sequence[object] | npt.NDArray[Any]) -> Text:
         """Hold each distinct text once; what is neither text nor number is missing."""
-        return cls.from_arrow(pa.array([as_text(value) for value in values], type=pa.string()).dictionary_encode())
+        try:
+            array = pa.array(values, from_pandas=True)  # which makes NaN a missing value
+        except (pa.ArrowException, OverflowError):  # of several types
+            array = pa.nulls(0)
+        if not (pa.types.is_string(array.type) or pa.types.is_integer(array.type)):
+            array = pa.array([as_text(value) for value in values], type=pa.string())
+        return cls.from_arrow(array.dictionary_encode())
 
     @classmethod
     def from_arrow(cls, array: pa.DictionaryArray) -> Text:
-        """Take over an encoded column."""
-        return cls(array.indices.fill_null(-1).to_numpy(), array.dictionary.to_pylist())
+        """Take over an encoded column of texts or integers."""
+        return cls(array.indices.fill_null(-1).to_numpy(), [str(value) for value in array.dictionary.to_pylist()])
 
     def is_any(self, *texts: str) -> Mask:
         """bool, shape (n_rows,): the value is one of some texts."""

@@ -348,6 +348,21 @@ def test_batch_counts_hold_for_every_row_kind() -> None:
     assert batch.is_bad.tolist() == [False, False, False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([7, 8, 7], ["7", "8", "7"]),
+        (np.array([7, -8], dtype=np.int32), ["7", "-8"]),
+        (np.array(["a", "b", "a"]), ["a", "b", "a"]),
+        ([1.5, 2.0], ["1.5", "2.0"]),
+        ([True, None, math.nan, "", b"x", 10**30], ["", "", "", "", "", str(10**30)]),
+        ([], []),
+    ],
+)
+def test_text_is_made_of_anything(values: Sequence[object], texts: list[str]) -> None:
+    assert np.asarray(Text.of(values)).tolist() == texts
+
+
 def test_text_column_behaves_like_an_array() -> None:
     column = Text.of(["a", None, "b", 7, ""])
     assert (column == "a").tolist() == [True, False, False, False, False]
