@@ -1,6 +1,6 @@
 """Run the benchmark: every case in a process of its own, one table, and ``bench.json``.
 
-python -m tests.bench                     all cases (about ten minutes, 1.5 GB of generated traffic below build/bench)
+python -m tests.bench                     all cases: ten minutes, and 1.5 GB of traffic below build/bench
 python -m tests.bench --only D1,D7        some targets
 python -m tests.bench --quick             smaller sizes, for a look
 """
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
+from tests.bench import flow_cases  # noqa: F401 - registers its cases
 from tests.bench.cases import CASES
 from tests.bench.measure import Row
 
@@ -65,7 +66,7 @@ def report(rows: list[Row]) -> dict[str, object]:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "versions": {
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
+            **{name: version(name) for name in PACKAGES},
         },
         "date": datetime.date.today().isoformat(),
         "rows": rows,

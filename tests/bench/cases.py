@@ -1,11 +1,11 @@
-"""The benchmark's cases of the library: each a name that starts with its target, and a function that yields its rows."""
+"""The library's cases: each a name that starts with its target, and a function that yields its rows."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from spst.symbols import SymbolCache, encode
 from spst.training import tabulate
 from spst.tree import Hyperparameters
 from tests.bench.generate import port_pattern, traffic, write_copies, write_traffic
-from tests.bench.measure import Row, in_turn, median, once, peak_rss_mb, ratio, row, seconds
+from tests.bench.measure import Figure, Row, in_turn, median, once, peak_rss_mb, ratio, row, seconds
 
 Case = Callable[[bool], Iterator[Row]]
 CASES: dict[str, Case] = {}
@@ -71,7 +71,7 @@ def step_small(quick: bool) -> Iterator[Row]:
         chosen = with_nodes(training, order, nodes)
         size = len(training.fit(chosen).tree)
         times = seconds(lambda t=training, h=chosen: t.score(t.fit(h)), 200)  # type: ignore[misc]  # bound by default
-        yield row(f"D1 one step, order {order}, {size} nodes", "ms", bound, **median(times, 1e3))
+        yield row(f"D1 one step, order {order}, {size} nodes", "ms", median(times, 1e3), bound)
 
 
 @case("D1 one step, 100 k rows")
@@ -81,7 +81,7 @@ def step_large(quick: bool) -> Iterator[Row]:
     rows = len(training.outcomes.context)
     chosen = Hyperparameters(order=8, p_min=1e-5, gamma=1e-4, threshold=0.3, k=5)
     times = seconds(lambda: training.score(training.fit(chosen)), 20)
-    yield row(f"D1 one step, order 8, 40 symbols, {rows} rows", "ms", 60 * max(1, rows / 100_000), **median(times, 1e3))
+    yield row(f"D1 one step, order 8, 40 symbols, {rows} rows", "ms", median(times, 1e3), 60 * max(1, rows / 100_000))
 
 
 @case("D1 one step against the naive twin")
@@ -94,7 +94,7 @@ def step_naive(quick: bool) -> Iterator[Row]:
     model = training.fit(Hyperparameters(order=2, p_min=1e-3, gamma=1e-4, threshold=0.3, k=5))
     stream = encode(spst.Events.from_columns(columns_of(table)), training.alphabet, pattern.partition_by)
     slow, fast = in_turn(lambda: replay(model, stream), lambda: training.score(model), 5)
-    yield row(f"D1 score against the event-by-event replica, {events} events", "x", 10, "min", **ratio(slow, fast))
+    yield row(f"D1 score against the event-by-event replica, {events} events", "x", ratio(slow, fast), 10, "min")
 
 
 @case("D2 flat in the number of events")
@@ -106,7 +106,7 @@ def flat(quick: bool) -> Iterator[Row]:
     many = prepared(write_copies(DATA / f"copies_{copies}.csv", 30_000, copies))
     chosen = with_nodes(few, 5, 200)
     ours, other = in_turn(lambda: many.score(many.fit(chosen)), lambda: few.score(few.fit(chosen)), 100)
-    yield row(f"D2 step on {many.n_events} events / step on {few.n_events}", "x", 1.3, **ratio(ours, other))
+    yield row(f"D2 step on {many.n_events} events / step on {few.n_events}", "x", ratio(ours, other), 1.3)
 
 
 @case("D3 preparing 1 M events")
@@ -121,15 +121,13 @@ def preparing(quick: bool) -> Iterator[Row]:
         lambda: prepared(path), lambda: pa.csv.read_csv(path, read_options=reading, convert_options=options), 7
     )
     events = prepared(path).n_events
-    yield row("D3 preparing / reading the columns with pyarrow", "x", 5, **ratio(ours, raw))
-    yield row(
-        "D3 preparing, order 5, 7 predicates", "M events/s", 1.5, "min", **median([events / s / 1e6 for s in ours])
-    )
+    yield row("D3 preparing / reading the columns with pyarrow", "x", ratio(ours, raw), 5)
+    yield row("D3 preparing, order 5, 7 predicates", "M events/s", median([events / s / 1e6 for s in ours]), 1.5, "min")
     pattern = spst.parse_pattern(*port_pattern(5))
     training = prepared(path)
     symbols = encode(spst.read_events(path), training.alphabet, pattern.partition_by)
     passes = seconds(lambda: tabulate(symbols, [len(symbols.symbols)], training.automaton, 5, 5), 7)
-    yield row("D3 the pass after symbols", "ns/event", 150, **median(passes, 1e9 / events))
+    yield row("D3 the pass after symbols", "ns/event", median(passes, 1e9 / events), 150)
 
 
 @case("D4 sliding window")
@@ -151,7 +149,7 @@ def sliding(quick: bool) -> Iterator[Row]:
         return once(lambda: window(1, cache))
 
     pairs = [(slid(), once(lambda: window(1, None))) for _ in range(7)]
-    yield row(f"D4 6 of 7 buckets of {size} known / none", "x", 0.5, **ratio(*map(list, zip(*pairs, strict=True))))
+    yield row(f"D4 6 of 7 buckets of {size} known / none", "x", ratio(*map(list, zip(*pairs, strict=True))), 0.5)
 
 
 @case("D5 memory")
@@ -162,12 +160,11 @@ def memory(quick: bool) -> Iterator[Row]:
     yield row(
         f"D5 peak RSS of preparing {training.n_events} events ({before:.0f} MB before)",
         "GB",
+        Figure(peak_rss_mb() / 1e3),
         1.6,
-        value=peak_rss_mb() / 1e3,
-        spread=0,
     )
     held = training.nbytes / training.n_events
-    yield row("D5 held after preparing", "bytes/event", 40, value=held, spread=0)
+    yield row("D5 held after preparing", "bytes/event", Figure(held), 40)
 
 
 @case("D6 fitting against vlmc")
@@ -181,23 +178,23 @@ def fitting(quick: bool) -> Iterator[Row]:
             spent, megabytes = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.split()
             runs.append((float(spent), float(megabytes)))
     (ours, our_peak), (theirs, their_peak) = ([list(c) for c in zip(*figures[who], strict=True)] for who in figures)
-    yield row(f"D6 vlmc (bct) / ours, fitting {size} symbols, order 5", "x", 3, "min", **ratio(theirs, ours))
-    yield row("D6 our peak memory / vlmc's, above the symbols", "x", 0.5, **ratio(our_peak, their_peak))
-    yield row("D6 our fit", "s", **median(ours))
+    yield row(f"D6 vlmc (bct) / ours, fitting {size} symbols, order 5", "x", ratio(theirs, ours), 3, "min")
+    yield row("D6 our peak memory / vlmc's, above the symbols", "x", ratio(our_peak, their_peak), 0.5)
+    yield row("D6 our fit", "s", median(ours))
 
 
 @case("D7 sweep of 1,000 sets")
 def sweeping(quick: bool) -> Iterator[Row]:
     """A grid of 1,000 hyperparameter sets on the port-like case."""
     training = prepared(traffic_file(PORT_EVENTS))
-    grid = {
+    grid: dict[str, Sequence[float] | float] = {
         "order": [1, 2, 3, 4, 5],
         "p_min": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2],
         "gamma": [1e-5, 1e-4, 5e-4, 1e-3],
         "threshold": [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6],
         "k": 5,
     }
-    yield row("D7 sweep of 1,000 sets, 30 k events", "s", 1.0, **median(seconds(lambda: training.sweep(grid), 5)))
+    yield row("D7 sweep of 1,000 sets, 30 k events", "s", median(seconds(lambda: training.sweep(grid), 5)), 1.0)
 
 
 @case("D9 forecaster")
@@ -219,12 +216,12 @@ def forecaster(quick: bool) -> Iterator[Row]:
         running.update(event)
     grown = (tracemalloc.get_traced_memory()[0] - settled) / len(events)
     tracemalloc.stop()
-    yield row("D9 memory left by an update", "bytes/event", 0.5, value=grown, spread=0)
+    yield row("D9 memory left by an update", "bytes/event", Figure(grown), 0.5)
     single = seconds(lambda: [running.update(event) for event in events], 5)
-    yield row("D9 one event at a time", "events/s", 60_000, "min", **median([len(events) / s for s in single]))
+    yield row("D9 one event at a time", "events/s", median([len(events) / s for s in single]), 60_000, "min")
     columns = columns_of(table)
     many = seconds(lambda: running.update_many(columns), 9)
-    yield row("D9 update_many", "events/s", 200_000, "min", **median([len(events) / s for s in many]))
+    yield row("D9 update_many", "events/s", median([len(events) / s for s in many]), 200_000, "min")
 
 
 def write_bucket(number: int, events: int) -> Path:

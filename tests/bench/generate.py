@@ -88,10 +88,10 @@ def _write(path: Path, tables: Iterable[pa.Table]) -> Path:
 
 
 def symbol_stream(events: int, n_symbols: int, seed: int = 7) -> np.ndarray:
-    """A stream of symbols that mostly stay or move to a neighbour, as rings around a port do; uint8, shape (events,)."""
+    """Symbols that mostly stay or move to a neighbour, as rings around a port do; uint8, shape (events,)."""
     rng = np.random.default_rng(seed)
     walk = np.cumsum(rng.choice([-1, 0, 0, 0, 0, 1], events)) % (2 * n_symbols)
-    return np.abs(walk - n_symbols).clip(0, n_symbols - 1).astype(np.uint8)
+    return np.asarray(np.abs(walk - n_symbols).clip(0, n_symbols - 1), dtype=np.uint8)
 
 
 def port_pattern(order: int, rings: int = 5, flags: int = 1) -> tuple[str, str]:

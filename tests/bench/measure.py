@@ -6,7 +6,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -31,6 +31,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return self.bound is None or (self.value <= self.bound if self.sense == "max" else self.value >= self.bound)
 
 
+class Figure(NamedTuple):
+    """A measured value and its spread; 0 where it was measured once."""
+
+    value: float
+    spread: float = 0.0
+
+
 def seconds(work: Callable[[], object], repeat: int) -> list[float]:
     """Wall seconds of each of ``repeat`` runs, after one run that warms caches and is not counted."""
     work()
@@ -45,15 +52,15 @@ def in_turn(ours: Callable[[], object], other: Callable[[], object], repeat: int
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-def median(values: list[float], scale: float = 1.0) -> dict[str, float]:
-    """Median and spread (interquartile range) of scaled values, as a row's fields."""
+def median(values: list[float], scale: float = 1.0) -> Figure:
+    """Median and spread (interquartile range) of scaled values."""
     scaled = [value * scale for value in values]
     low, _, high = statistics.quantiles(scaled, n=4) if len(scaled) > 1 else (scaled[0],) * 3
-    return {"value": statistics.median(scaled), "spread": high - low}
+    return Figure(statistics.median(scaled), high - low)
 
 
-def ratio(ours: list[float], other: list[float]) -> dict[str, float]:
-    """Median of the ratios of runs made in turn, as a row's fields."""
+def ratio(ours: list[float], other: list[float]) -> Figure:
+    """Median of the ratios of runs made in turn."""
     return median([a / b for a, b in zip(ours, other, strict=True)])
 
 
@@ -62,10 +69,19 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def row(name: str, unit: str, bound: float | None = None, sense: Sense = "max", **figures: float) -> Row:
+def row(name: str, unit: str, figure: Figure, bound: float | None = None, sense: Sense = "max") -> Row:
     """Make one row; its target is the name's first word."""
     target, text = name.split(" ", 1)
-    return Row(target=target, case=text, unit=unit, bound=bound, sense=sense, peak_rss_mb=peak_rss_mb(), **figures)
+    return Row(
+        target=target,
+        case=text,
+        value=figure.value,
+        unit=unit,
+        spread=figure.spread,
+        bound=bound,
+        sense=sense,
+        peak_rss_mb=peak_rss_mb(),
+    )
 
 
 def once(work: Callable[[], object]) -> float:

@@ -45,7 +45,7 @@ def main() -> None:
     before = peak_rss_mb()
     start = time.perf_counter()
     fit(symbols)
-    print(time.perf_counter() - start, peak_rss_mb() - before)
+    sys.stdout.write(f"{time.perf_counter() - start} {peak_rss_mb() - before}\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,143 @@
+"""The benchmark's cases of the dataflow: assembly against `cat`, and a thousand model lines through the real flow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from bytewax.recovery import init_db_dir
+
+from dataflow.assembly import assemble
+from dataflow.storage import draft
+from tests.bench.cases import DATA, case, write_bucket
+from tests.bench.generate import port_pattern
+from tests.bench.measure import Figure, Row, in_turn, median, ratio, row
+
+STEPS = 15
+DEADLINE_S = 600
+CONFIG = """\
+connector = "files"
+buckets = "buckets"
+[defaults]
+pattern = "port.sre"
+declarations = "port.declarations.sre"
+max_order = 3
+k_max = 5
+"""
+
+
+@case("D8 assembly")
+def assembling(quick: bool) -> Iterator[Row]:
+    """Bytes copied with their checksum, against `cat` over the same files."""
+    size = 150_000 if quick else 1_500_000
+    root = (DATA / "assembly").absolute()
+    shutil.rmtree(root, ignore_errors=True)
+    (root / "buckets").mkdir(parents=True)
+    for number in range(7):
+        write_bucket(number, size // 7).rename(root / "buckets" / f"b_{number}")
+    sources = [str(root / "buckets" / f"b_{number}") for number in range(7)]
+
+    def ours() -> None:
+        with draft(root) as target:
+            assemble(root / "buckets", str(root / "buckets" / "b_"), range(7), None, target)
+
+    def cat() -> None:
+        with (root / "cat.csv").open("wb") as copy:
+            subprocess.run(["cat", *sources], stdout=copy, check=True)
+        (root / "cat.csv").unlink()
+
+    mine, other = in_turn(ours, cat, 9)
+    total = sum(Path(source).stat().st_size for source in sources)
+    yield row(f"D8 rate / rate of cat, {total / 1e6:.0f} MB, checksum included", "x", ratio(other, mine), 0.7, "min")
+    yield row("D8 assembly", "MB/s", median([total / 1e6 / spent for spent in mine]))
+
+
+@case("D10 many lines")
+def many_lines(quick: bool) -> Iterator[Row]:
+    """Lines with a dataset and a 15-step session each through the flow in file mode, first message to last answer."""
+    lines = 50 if quick else 1_000
+    root = (DATA / "lines").absolute()
+    shutil.rmtree(root, ignore_errors=True)
+    for folder in ("buckets", "topics", "recovery"):
+        (root / folder).mkdir(parents=True)
+    write_bucket(0, 2_000).rename(root / "buckets" / "b_0")
+    for name, text in zip(("port.sre", "port.declarations.sre"), port_pattern(3), strict=True):
+        (root / name).write_text(text)
+    (root / "factory.toml").write_text(CONFIG)
+    init_db_dir(root / "recovery", 1)
+    (root / "topics" / "dataset_versions.jsonl").write_bytes(b"".join(notice(root, key) for key in range(lines)))
+    with running(root) as factory:
+        start = time.perf_counter()
+        await_lines(root / "topics" / "assembly_reports.jsonl", lines, factory)
+        assembled = time.perf_counter()
+        with (root / "topics" / "factory_commands.jsonl").open("ab") as topic:
+            topic.write(b"".join(command(key, turn) for turn in range(STEPS + 2) for key in range(lines)))
+        await_lines(root / "topics" / "model_versions.jsonl", lines, factory)
+        done = time.perf_counter()
+    spent = stage_seconds(root / "log.jsonl")
+    name = f"D10 {lines} lines with a session of {STEPS} steps each"
+    yield row(name, "s", Figure(done - start), 60 * lines / 1000)
+    yield row("D10 commands", "commands/s", Figure(lines * (STEPS + 2) / (done - assembled)))
+    disk = spent.pop("commit", 0.0) + spent.pop("save", 0.0)
+    assembling_s = spent.pop("assemble", 0.0)
+    shares = {"training": sum(spent.values()), "disk": disk, "assembly": assembling_s}
+    shares["Bytewax, decoding and connectors"] = done - start - sum(shares.values())
+    for share, seconds in shares.items():
+        yield row(f"D10 of this: {share}", "s", Figure(seconds))
+
+
+class running:  # noqa: N801 - reads as a phrase
+    """The factory as a process of its own, ended by SIGTERM."""
+
+    def __init__(self, root: Path) -> None:
+        environment = {**os.environ, "FACTORY_CONFIG": str(root / "factory.toml"), "FACTORY_DATA_ROOT": str(root)}
+        command = [sys.executable, "-m", "bytewax.run", "dataflow.flow:flow", "-r", str(root / "recovery")]
+        self._log = (root / "log.jsonl").open("wb")
+        self.process = subprocess.Popen([*command, "-s", "5", "-b", "0"], env=environment, stderr=self._log)
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        return self.process
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        self._log.close()
+
+
+def notice(root: Path, key: int) -> bytes:
+    """The announcement of the one bucket, for one line."""
+    body = {"key": f"line{key}", "path_prefix": f"{root}/buckets/b_", "buckets_range": [0], "version": 0}
+    return msgspec.json.encode(body | {"dataset_id": f"ds-{key}", "timestamp": 1, "bucket_count": 1}) + b"\n"
+
+
+def command(key: int, turn: int) -> bytes:
+    """The turn-th command of a line's session: initialise, the steps, finalise."""
+    kind = {0: "opt_initialise", STEPS + 1: "opt_finalise"}.get(turn, "opt_step")
+    params = {"params": [0.01 / 1.5**turn, 0.0005]} if kind == "opt_step" else None
+    body = {"key": f"line{key}", "type": kind, "id": turn, "timestamp": 1, "params": params, "best_i": 0}
+    return msgspec.json.encode(body) + b"\n"
+
+
+def await_lines(path: Path, lines: int, factory: subprocess.Popen[bytes]) -> None:
+    """Wait until a topic file has so many lines."""
+    end = time.monotonic() + DEADLINE_S
+    while not path.exists() or path.read_bytes().count(b"\n") < lines:
+        if factory.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"{path}: expected {lines} lines; the factory ended ({factory.poll()}) or took too long")
+        time.sleep(0.05)
+
+
+def stage_seconds(log: Path) -> dict[str, float]:
+    """Seconds of every stage, summed over the canonical log lines."""
+    total: dict[str, float] = {}
+    for line in log.read_bytes().splitlines():
+        for stage, seconds in msgspec.json.decode(line).get("seconds", {}).items():
+            total[stage] = total.get(stage, 0.0) + seconds
+    return total
