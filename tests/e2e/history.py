@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from operator import ne
 from pathlib import Path
 
 import msgspec
@@ -22,6 +21,10 @@ PLACES = {"offset", "origin", "size"}
 """Where an input stood, for lines interleave on a topic as their answers come; how much of it a connector looked at."""
 
 
+NOTHING: dict[str, object] = {}
+"""Stands for an output that only the other run has."""
+
+
 @dataclass(frozen=True)
 class History:
     """Outputs per topic and model line, in order, and what lies on the volume, by name relative to the root."""
@@ -34,8 +37,9 @@ class History:
         found = []
         for topic, key in sorted(self.outputs.keys() | other.outputs.keys()):
             ours, theirs = self.outputs.get((topic, key), []), other.outputs.get((topic, key), [])
-            pairs = enumerate(zip_longest(ours, theirs, fillvalue={}))
-            found += [f"{topic} of {key}, output {number}: {_unequal(*pair)}" for number, pair in pairs if ne(*pair)]
+            for number, pair in enumerate(zip_longest(ours, theirs, fillvalue=NOTHING)):
+                if unequal := _unequal(*pair):
+                    found.append(f"{topic} of {key}, output {number}: {unequal}")
         return found + [f"{name}: {pair}" for name, pair in _unequal(self.files, other.files).items()]
 
 
@@ -51,7 +55,7 @@ def history_of(run: Run) -> History:
 def _unequal(ours: Mapping[str, object], theirs: Mapping[str, object]) -> dict[str, tuple[object, object]]:
     """Return what differs, by name: our value and theirs, None where there is none."""
     pairs = {name: (ours.get(name), theirs.get(name)) for name in sorted(ours.keys() | theirs.keys())}
-    return {name: pair for name, pair in pairs.items() if ne(*pair)}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _comparable(output: dict[str, object]) -> dict[str, object]:
