@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -31,6 +32,38 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def check_volume(root: Path) -> None:
+    """Refuse a data root that cannot be written, or whose file system lacks what journals and models rely on.
+
+    That is: an appended and flushed file is read back whole, a name is replaced at once by another file, names can be
+    flushed. What is written here carries the process in its name and is removed: several may share the volume.
+
+    Raises
+    ------
+    FactoryFault
+        Names what cannot be done.
+    """
+    old, new = (root / f".check-{socket.gethostname()}-{os.getpid()}-{name}" for name in ("old", "new"))
+    with our_disk(root, "make and write it"):
+        root.mkdir(mode=0o750, parents=True, exist_ok=True)
+        try:
+            for path, content in ((old, b"old"), (new, b"new")):
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o640)
+                try:
+                    os.write(fd, content)
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+            os.replace(new, old)
+            fsync_folder(root)
+            found, left = old.read_bytes(), new.exists()
+        finally:
+            old.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
+    if found != b"new" or left:
+        raise FactoryFault(f"{root}: its file system does not replace files as POSIX has it; use another volume")
 
 
 @cache

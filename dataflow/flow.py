@@ -14,10 +14,11 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow, Stream
 from msgspec import Raw
 
-from dataflow import logs, metrics, shutdown
+from dataflow import health, logs, metrics, shutdown
 from dataflow.config import Config, load_config
 from dataflow.connectors import OUTPUTS, Connectors, Line, open_connectors
 from dataflow.decoding import decode
+from dataflow.disk import check_volume
 from dataflow.errors import ConfigError
 from dataflow.journal import Emission
 from dataflow.lines import Lines
@@ -77,6 +78,8 @@ def _program() -> Dataflow:
     logs.configure("info")
     config = load_config(None, os.environ)
     logs.configure(config.log_level)
+    health.serve(os.environ)
+    check_volume(config.data_root)
     try:
         for module in config.predicates:
             load_predicates(module)

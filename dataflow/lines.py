@@ -22,6 +22,7 @@ from dataflow.evolve import evolve
 from dataflow.journal import NAME, Emission, Entry, Journal, adoption_of, create_journal, entry_of, read_journal
 from dataflow.messages import DatasetNotice, Message
 from dataflow.perform import Performer, Stopwatch
+from dataflow.pulse import pulse
 from dataflow.settings import LineSettings
 from dataflow.state import LineState
 from dataflow.storage import LineFiles
@@ -53,7 +54,7 @@ class Lines:
         FactoryFault
             Our own side failed: nothing is emitted, and the message is handled again after a start.
         """
-        with shutdown.message_in_hand():
+        with shutdown.message_in_hand(), pulse.at_work():
             line, outputs = self._line(message.key, snapshot)
             outputs += line.release()
             if line.state.knows(message.position):

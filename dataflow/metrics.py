@@ -100,6 +100,12 @@ def broker_connected(client: str, connected: bool) -> None:
     _connected.labels(client).set(connected)
 
 
+def connections() -> dict[str, bool]:
+    """Return which Kafka clients there are, and whether they reach their brokers."""
+    samples = (sample for family in _connected.collect() for sample in family.samples)
+    return {sample.labels["client"]: bool(sample.value) for sample in samples}
+
+
 def delivery_failure(topic: str) -> None:
     """Count an output that the broker did not take."""
     _undelivered.labels(topic).inc()

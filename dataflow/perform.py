@@ -36,6 +36,7 @@ from dataflow.decisions import (
 from dataflow.errors import Code, RequestRejected
 from dataflow.messages import Number
 from dataflow.prepared import TrainingSets, check_intact
+from dataflow.pulse import pulse
 from dataflow.settings import LineSettings
 from dataflow.state import Dataset
 from dataflow.storage import LineFiles, draft
@@ -266,7 +267,7 @@ def _sweep_rows(training: TrainingSet, grid: Sequence[Hyperparameters]) -> tuple
         If nothing of it can be used.
     """
     try:
-        return tuple(SweepRow(metrics=_metrics(score)) for score in training.sweep(grid).scores)
+        return tuple(SweepRow(metrics=_metrics(score)) for score in training.sweep(grid, progress=pulse.beat).scores)
     except HyperparameterError as error:
         rows = tuple(_sweep_row(training, point) for point in grid)
         if all(row.metrics is None for row in rows):
@@ -275,6 +276,7 @@ def _sweep_rows(training: TrainingSet, grid: Sequence[Hyperparameters]) -> tuple
 
 
 def _sweep_row(training: TrainingSet, point: Hyperparameters) -> SweepRow:
+    pulse.beat()
     try:
         return SweepRow(metrics=_metrics(training.sweep([point]).scores[0]))
     except HyperparameterError as error:

@@ -17,6 +17,7 @@ from typing import Literal, TypedDict
 from dataflow.config import MemorySettings
 from dataflow.disk import our_disk
 from dataflow.errors import Code, RequestRejected
+from dataflow.pulse import pulse
 from dataflow.settings import LineSettings
 from dataflow.state import Bucket, Dataset
 from dataflow.storage import READ_BYTES, LineFiles
@@ -69,6 +70,7 @@ class TrainingSets:
                 max_bad_rows=settings.max_bad_rows,
                 cache=self._symbols,
                 keys=_contents(path, buckets),
+                progress=pulse.beat,
                 **_preparation(settings),
             )
 
@@ -153,5 +155,6 @@ def _contents(path: Path, buckets: Sequence[Bucket]) -> list[bytes]:
             while left and (content := file.read(min(left, READ_BYTES))):
                 digest.update(content)
                 left -= len(content)
+                pulse.beat()
             keys.append(digest.digest())
     return keys

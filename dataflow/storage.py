@@ -17,6 +17,7 @@ from typing import NamedTuple
 from dataflow.decoding import KEY_FORM
 from dataflow.disk import fsync_folder, our_disk
 from dataflow.errors import FactoryFault
+from dataflow.pulse import pulse
 
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
 READ_BYTES = 1 << 20
@@ -45,6 +46,7 @@ class Draft:
         with our_disk(self._folder, "write a file"):
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
+                pulse.beat()
 
     def keep_as(self, name: str, *, durable: bool = True) -> None:
         """Give the file its final name; durably: content first, then the name."""
@@ -174,6 +176,7 @@ def _sha256_of(path: Path) -> str:
     with path.open("rb", buffering=0) as file:
         while content := file.read(READ_BYTES):
             digest.update(content)
+            pulse.beat()
     return digest.hexdigest()
 
 

@@ -197,12 +197,15 @@ class TrainingSet:
         k = model.hyperparameters.k
         return self._curve(self._states(model.tree), detection_within(model.tree, model.automaton, k), k)
 
-    def sweep(self, tried: Grid | Iterable[Hyperparameters]) -> SweepTable:
+    def sweep(
+        self, tried: Grid | Iterable[Hyperparameters], progress: Callable[[int], None] | None = None
+    ) -> SweepTable:
         """Fit and score many hyperparameters, sharing what they share: one tree for all thresholds and horizons.
 
         Parameters
         ----------
         tried : hyperparameters, or a grid: name -> values, of which every combination is tried
+        progress : called with the number of sets scored so far, after every tree
 
         Raises
         ------
@@ -223,6 +226,8 @@ class TrainingSet:
                 curve = self._curve(states, within(waiting, k), k)
                 for place in places:
                     scores[place] = score_at(curve, sets[place].threshold, self._outcomes.detections)
+            if progress is not None:
+                progress(len(scores))
         return SweepTable(sets, tuple(scores[place] for place in range(len(sets))))
 
     def _check_fits(self, model: Model) -> None:
