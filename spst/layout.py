@@ -1,7 +1,7 @@
 """Lines of text as columns: CSV with or without header, and JSON lines.
 
-Owns the conversion of blocks of whole lines: a fast path through pyarrow, and a slow one, line by line, for blocks with
-a line or value that pyarrow cannot convert, and to find the line to show for a bad row. Both call the same rows bad.
+Owns the conversion of blocks of whole lines: a fast path through pyarrow, with all columns as texts where a value is no
+number, and a slow one, line by line, for blocks with a line that is no row. All call the same rows bad.
 Must not know: files, patterns, what a column means beyond its kind.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -35,13 +35,13 @@ class Layout:
     names : columns in the order of a CSV line, or keys of the first JSON line
     is_json : JSON lines, else CSV
     has_header : the first line names the columns
-    integers : keys whose value is an integer in the first JSON line
+    json_types : key -> type of its value in the first JSON line
     """
 
     names: tuple[str, ...]
     is_json: bool
     has_header: bool
-    integers: frozenset[str] = frozenset()
+    json_types: Mapping[str, type] = field(default_factory=dict)
 
     @classmethod
     def sniff(cls, line: str, columns: Sequence[str] | None, where: str) -> Layout:
@@ -57,7 +57,7 @@ class Layout:
             entries = _json_object(line)
             if entries is None:
                 raise EventsError(f"{where}: begins like JSON lines, but holds no JSON object; {shown}")
-            return cls(tuple(entries), True, False, frozenset(k for k, v in entries.items() if type(v) is int))
+            return cls(tuple(entries), True, False, {name: type(value) for name, value in entries.items()})
         fields = tuple(next(csv.reader([line]), ()))
         if columns is not None:
             if fields and len(fields) != len(columns):
@@ -70,28 +70,33 @@ class Layout:
         return cls(fields, False, True)
 
     def table(self, block: bytes, kinds: Mapping[str, Kind], number: Callable[[int], int]) -> Table:
-        """The columns of a block of lines; `number` makes a line's number in the file of that in the block (from 0)."""
+        """The columns of a block of lines.
+
+        Parameters
+        ----------
+        kinds : column -> "number" or "text"
+            Numbers may come as texts too, if not all values are numbers.
+        number : line's number in the block (from 0) -> its number in the file (from 0)
+        """
 
         def show(row: int) -> BadRow:
             line, text = next(islice(_lines(block), row, None))
             return BadRow(number(line) + 1, text[:_SHOWN])
 
-        columns = self._fast(block, kinds)
-        if columns is None and "timestamp" in kinds:  # it may be a date, which matters only if a pattern needs it
-            columns = self._fast(block, {**kinds, "timestamp": "text"})
-        if columns is None:
-            return self._table_by_line(block, kinds, show)
-        n_rows = len(next(iter(columns.values())))
-        return Table(columns, n_rows, None, show)
+        everything_text: dict[str, Kind] = dict.fromkeys(kinds, "text")
+        for asked in (kinds, everything_text):
+            columns = self._fast(block, asked or {self.names[0]: "text"})  # no table has rows without columns
+            if columns is not None:
+                return Table(columns, len(next(iter(columns.values()))), None, show)
+        return self._table_by_line(block, kinds, show)
 
     def _fast(self, block: bytes, kinds: Mapping[str, Kind]) -> dict[str, Numbers | Text] | None:
         """The columns by pyarrow; None if it cannot convert a line or value."""
-        asked = kinds or {self.names[0]: "text"}  # there is no table of rows without columns
         try:
-            table = self._read_json(block, asked) if self.is_json else self._read_csv(block, asked)
+            table = self._read_json(block, kinds) if self.is_json else self._read_csv(block, kinds)
         except pa.ArrowInvalid:
             return None
-        return {name: _column(table.column(name), kind) for name, kind in asked.items()}
+        return {name: _column(table.column(name)) for name in kinds}
 
     def _read_csv(self, block: bytes, kinds: Mapping[str, Kind]) -> pa.Table:
         types = {name: pa.float64() if kind == "number" else _TEXT for name, kind in kinds.items()}
@@ -102,21 +107,24 @@ class Layout:
         )
 
     def _read_json(self, block: bytes, kinds: Mapping[str, Kind]) -> pa.Table:
-        text = {name: pa.int64() if name in self.integers else pa.string() for name in kinds}
-        schema = pa.schema([(name, pa.float64() if kind == "number" else text[name]) for name, kind in kinds.items()])
+        schema = pa.schema([(name, self._json_type(name, kind)) for name, kind in kinds.items()])
         return pyarrow.json.read_json(
             pa.BufferReader(block),
             read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(block) + 1),
             parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         )
 
+    def _json_type(self, name: str, kind: Kind) -> pa.DataType:
+        """What pyarrow shall read, which converts no numbers to texts nor texts to numbers."""
+        if kind == "number" and self.json_types.get(name) is not str:
+            return pa.float64()
+        return pa.int64() if self.json_types.get(name) is int else pa.string()
+
     def _table_by_line(self, block: bytes, kinds: Mapping[str, Kind], show: Callable[[int], BadRow]) -> Table:
-        """The slow path: what cannot be used becomes NaN or a missing text."""
         rows = [self._fields(line) for _, line in _lines(block)]
-        columns: dict[str, Numbers | Text] = {}
-        for name, kind in kinds.items():
-            values = [row.get(name) if row is not None else None for row in rows]
-            columns[name] = np.array([*map(as_number, values)], np.float64) if kind == "number" else Text.of(values)
+        columns: dict[str, Numbers | Text] = {
+            name: Text.of([row.get(name) if row is not None else None for row in rows]) for name in kinds
+        }
         return Table(columns, len(rows), np.array([row is None for row in rows], dtype=bool), show)
 
     def _fields(self, line: str) -> dict[str, Any] | None:
@@ -133,13 +141,13 @@ def _lines(block: bytes) -> Iterator[tuple[int, str]]:
             yield number, line.rstrip("\r")
 
 
-def _column(column: pa.ChunkedArray, kind: Kind) -> Numbers | Text:
-    if kind == "number":
+def _column(column: pa.ChunkedArray) -> Numbers | Text:
+    if pa.types.is_floating(column.type):
         numbers: Numbers = column.to_numpy()
         return numbers
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    return Text.from_arrow(column.combine_chunks())
+    return Text.from_arrow(
+        (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).combine_chunks()
+    )
 
 
 def _json_object(line: str) -> dict[str, Any] | None:

@@ -13,9 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from spst.arrays import FloatArray, Mask
 
+_NUMBER = r"(?i)^\s*[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?)\s*$"
 Kind = Literal["number", "text"]
 Numbers = FloatArray
 
@@ -75,7 +77,12 @@ class Text:
 
     def numbers(self) -> Numbers:
         """The numbers that the texts spell, shape (n_rows,); NaN where they spell none."""
-        return np.array([*map(as_number, self.values), None], dtype=np.float64)[self.codes]
+        texts = pa.array(self.values, type=pa.string())
+        spelt = pc.if_else(
+            pc.match_substring_regex(texts, _NUMBER), pc.utf8_ltrim(pc.utf8_trim_whitespace(texts), "+"), None
+        )
+        values: Numbers = spelt.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return np.append(values, np.nan)[self.codes]
 
 
 @dataclass(frozen=True)
@@ -111,8 +118,10 @@ def missing(column: Numbers | Text) -> Mask:
 
 
 def as_number(value: object) -> float | None:
-    """A number, also one spelt as text; None for anything else, and for NaN."""
-    if not isinstance(value, (int, float, str, np.number)) or isinstance(value, bool) or "_" in str(value):
+    """A number, also one spelt as text as in `Text.numbers`; None for anything else, and for NaN."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, np.number)):
+        return None
+    if isinstance(value, str) and ("_" in value or not value.isascii()):  # which only Python reads as digits
         return None
     try:
         number = float(value)

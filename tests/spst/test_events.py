@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import spst
 from spst.events import Batch, Events, read_events
-from spst.table import Kind, Text
+from spst.table import Kind, Text, as_number
 
 NEEDED: dict[str, Kind] = {"value": "number", "name": "text"}
 HEADER = "timestamp,type,owner,value,name\n"
@@ -361,6 +361,13 @@ def test_batch_counts_hold_for_every_row_kind() -> None:
 )
 def test_text_is_made_of_anything(values: Sequence[object], texts: list[str]) -> None:
     assert np.asarray(Text.of(values)).tolist() == texts
+
+
+@given(st.lists(st.text(alphabet="0123456789+-.eEinfatyINF_ x\u0663"), max_size=5))
+@example(["inf", "+Infinity", "1e400", "-.5", "5.", "1_0", "\u0663", "nan", "", "+-5", ".", "e5", "0x1"])
+def test_texts_and_single_values_spell_the_same_numbers(texts: list[str]) -> None:
+    alone = [as_number(text) for text in texts]
+    np.testing.assert_array_equal(Text.of(texts).numbers(), [math.nan if n is None else n for n in alone])
 
 
 def test_text_column_behaves_like_an_array() -> None:
