@@ -262,6 +262,13 @@ def test_notice_is_read_with_every_bucket_once_in_order() -> None:
     )  # fmt: skip
 
 
+def test_smallest_notice_is_enough() -> None:
+    assert decoded({"path_prefix": "a", "buckets_range": [0], "version": 0}, DATASETS) == DatasetNotice(
+        position=Position(DATASETS, "0", 7), key="default", path_prefix="a", buckets_range=(0,), version=0,
+        text='{"path_prefix": "a", "buckets_range": [0], "version": 0}', origin="topic.jsonl:3",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
