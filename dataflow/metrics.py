@@ -6,6 +6,8 @@ version, lock, models, journal) is set whenever the line is opened or has handle
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from dataflow.state import LineState
@@ -86,13 +88,20 @@ def line(key: str, state: LineState, *, journal_bytes: int, locked_since: float 
         When its session's lock was taken, seconds since 1970.
     """
     if state.dataset:
-        _version.labels(key).set(state.dataset.version)
-        _rows.labels(key).set(state.dataset.rows)
-        _bytes.labels(key).set(state.dataset.bytes)
-    _sessions.labels(key).set(state.session is not None)
-    _locked.labels(key).set(locked_since or 0)
-    _models.labels(key).set(sum(name.startswith("models/") for name in state.files()))
-    _journal.labels(key).set(journal_bytes)
+        version, rows, size = _labelled(key, _version, _rows, _bytes)
+        version.set(state.dataset.version)
+        rows.set(state.dataset.rows)
+        size.set(state.dataset.bytes)
+    sessions, locked, models, journal = _labelled(key, _sessions, _locked, _models, _journal)
+    sessions.set(state.session is not None)
+    locked.set(locked_since or 0)
+    models.set(sum(name.startswith("models/") for name in state.files()))
+    journal.set(journal_bytes)
+
+
+@cache  # looking all of them up takes a tenth of a millisecond, of the two that a step takes
+def _labelled(key: str, *gauges: Gauge) -> tuple[Gauge, ...]:
+    return tuple(gauge.labels(key) for gauge in gauges)
 
 
 def broker_connected(client: str, connected: bool) -> None:
