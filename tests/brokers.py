@@ -319,6 +319,24 @@ def noida(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoidaDb]:
     broker.stop()
 
 
+@pytest.fixture
+def own_noida(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoidaDb]:
+    """Run a noida-db that belongs to one test."""
+    broker = NoidaDb(tmp_path_factory.mktemp("noida"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """Run an Apache Kafka that belongs to one test."""
+    broker = ApacheKafka(tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
 @pytest.fixture(scope="session")
 def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     """Run one Apache Kafka for all tests that do not stop it."""

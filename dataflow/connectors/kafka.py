@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bytewax.inputs import StatefulSourcePartition
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message, TopicPartition
 
 from dataflow import metrics, shutdown
 from dataflow.connectors import OUTPUTS, Connectors, RawSource
 from dataflow.connectors.kafka_admin import Topic, TopicCheck
-from dataflow.connectors.kafka_client import NOT_OURS, Clients, Link, kafka_error
+from dataflow.connectors.kafka_client import NOT_OURS, Clients, Link
 from dataflow.connectors.kafka_floor import Floor
+from dataflow.connectors.kafka_reader import watermarks
 from dataflow.connectors.kafka_sink import KafkaTopicSink
 from dataflow.connectors.pace import ALWAYS_DUE, Pace
 from dataflow.disk import our_disk
@@ -172,7 +173,8 @@ class _Messages(StatefulSourcePartition[Raw, int]):
 
     def _read_from(self, wanted: int | None) -> None:
         """Read from an offset, if the partition still has it."""
-        low, high = self._watermarks()
+        topic, patience = self._source.topic.name, self._source.clients.settings.connect_timeout
+        low, high = watermarks(self._consumer, self._link, topic, self._number, patience)
         self._next = low if wanted is None else wanted
         if self._next > high:
             raise FactoryFault(
@@ -182,7 +184,7 @@ class _Messages(StatefulSourcePartition[Raw, int]):
         if self._next < low:
             self._expired(low)
         self._ready.clear()
-        self._consumer.assign([TopicPartition(self._source.topic.name, self._number, self._next)])
+        self._consumer.assign([TopicPartition(topic, self._number, self._next)])
 
     def _expired(self, low: int) -> None:
         lost = low - self._next
@@ -195,14 +197,6 @@ class _Messages(StatefulSourcePartition[Raw, int]):
         log.error("%s; reading on from %d", story, low)
         metrics.expired_messages(self._source.topic.name, lost)
         self._next = low
-
-    def _watermarks(self) -> tuple[int, int]:
-        partition = TopicPartition(self._source.topic.name, self._number)
-        try:
-            return self._consumer.get_watermark_offsets(partition, self._source.clients.settings.connect_timeout)
-        except KafkaException as error:
-            reason = self._link.reason or kafka_error(error)
-            raise FactoryFault(f"{self._name}: its offsets cannot be had: {reason.str()}") from error
 
 
 def _offset(message: Message) -> int:

@@ -161,32 +161,29 @@ def test_sink_repeats_nothing_after_partitions_were_added(noida: NoidaDb, tmp_pa
     ends.close()
 
 
-def test_sink_waits_for_a_broker_that_went_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    broker = NoidaDb(tmp_path)
-    broker.start()
-    ends = Ends(broker, tmp_path)
+def test_sink_waits_for_a_broker_that_went_away(
+    own_noida: NoidaDb, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends = Ends(own_noida, tmp_path)
     lines = [line(f"a/{seq}/0") for seq in range(4)]
     partition = ends.open_sink()
     partition.write_batch(lines[:2])
     partition.snapshot()
-    broker.stop(signal.SIGTERM)
+    own_noida.stop(signal.SIGTERM)
     partition.write_batch(lines[2:])
     wait_until(lambda: "waiting for one" in caplog.text, "the outage shows in the log")
-    broker.start()
+    own_noida.start()
     partition.snapshot()
-    assert broker.values(ends.name) == texts(lines)
+    assert own_noida.values(ends.name) == texts(lines)
     assert "a broker can be reached again" in caplog.text
     ends.close()
-    broker.stop()
 
 
 @pytest.mark.slow
-def test_sink_gives_up_once_the_outage_is_too_long(tmp_path: Path) -> None:
-    broker = NoidaDb(tmp_path)
-    broker.start()
-    ends = Ends(broker, tmp_path, outage_timeout=30.0)
+def test_sink_gives_up_once_the_outage_is_too_long(own_noida: NoidaDb, tmp_path: Path) -> None:
+    ends = Ends(own_noida, tmp_path, outage_timeout=30.0)
     partition = ends.open_sink()
-    broker.stop(signal.SIGTERM)
+    own_noida.stop(signal.SIGTERM)
     partition.write_batch([line("a/1/0")])
     with pytest.raises(FactoryFault, match=rf"{ends.name}\[0\]: cannot commit a transaction"):
         partition.snapshot()

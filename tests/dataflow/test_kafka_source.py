@@ -31,14 +31,6 @@ def ends(noida: NoidaDb, tmp_path: Path) -> Iterator[Ends]:
     ends.close()
 
 
-@pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[NoidaDb]:
-    broker = NoidaDb(tmp_path)
-    broker.start()
-    yield broker
-    broker.stop()
-
-
 def connected(client: str) -> float | None:
     return REGISTRY.get_sample_value("factory_broker_connected", {"client": client})
 
@@ -166,17 +158,17 @@ def test_source_without_recovery_store_begins_where_journals_may_end(ends: Ends)
 
 
 def test_source_waits_for_a_broker_that_went_away(
-    own_broker: NoidaDb, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    own_noida: NoidaDb, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ends = Ends(own_broker, tmp_path)
-    own_broker.send(ends.name, b"before")
+    ends = Ends(own_noida, tmp_path)
+    own_noida.send(ends.name, b"before")
     partition = ends.open_source()
     take(partition, 1)
-    own_broker.stop(signal.SIGTERM)
+    own_noida.stop(signal.SIGTERM)
     wait_until(lambda: list(partition.next_batch()) or "waiting for one" in caplog.text, "the outage shows in the log")
     assert connected("commands/0") == 0
-    own_broker.start()
-    own_broker.send(ends.name, b"after")
+    own_noida.start()
+    own_noida.send(ends.name, b"after")
     assert values(take(partition, 1)) == [b"after"]
     assert connected("commands/0") == 1
     assert "a broker can be reached again" in caplog.text
@@ -184,8 +176,8 @@ def test_source_waits_for_a_broker_that_went_away(
     ends.close()
 
 
-def test_source_notices_a_returned_broker_without_a_message(own_broker: NoidaDb, tmp_path: Path) -> None:
-    ends = Ends(own_broker, tmp_path)
+def test_source_notices_a_returned_broker_without_a_message(own_noida: NoidaDb, tmp_path: Path) -> None:
+    ends = Ends(own_noida, tmp_path)
     partition = ends.open_source()
 
     def shows(state: int) -> bool:
@@ -193,9 +185,9 @@ def test_source_notices_a_returned_broker_without_a_message(own_broker: NoidaDb,
         return connected("commands/0") == state
 
     for _ in range(2):
-        own_broker.stop(signal.SIGTERM)
+        own_noida.stop(signal.SIGTERM)
         wait_until(lambda: shows(0), "the outage shows")
-        own_broker.start()
+        own_noida.start()
         wait_until(lambda: shows(1), "its end shows")
     ends.close()
 

@@ -40,26 +40,6 @@ def run_over(broker: Broker, root: Path, folder: Path, environment: dict[str, st
         shutil.rmtree(root)
 
 
-@pytest.fixture
-def noida_alone(tmp_path: Path) -> Iterator[NoidaDb]:
-    """A test broker with no topics but ours."""
-    (tmp_path / "broker").mkdir()
-    broker = NoidaDb(tmp_path / "broker")
-    broker.start()
-    yield broker
-    broker.stop()
-
-
-@pytest.fixture
-def kafka_alone(tmp_path: Path) -> Iterator[ApacheKafka]:
-    """Apache Kafka with no topics but ours."""
-    (tmp_path / "broker").mkdir()
-    broker = ApacheKafka(tmp_path / "broker")
-    broker.start()
-    yield broker
-    broker.stop()
-
-
 def kill_on_the_way(run: Run, seed: int, kills: int) -> str:
     """Kill and start again at random moments; every third time the recovery store is gone."""
     rng, lost = random.Random(seed), 0
@@ -75,9 +55,9 @@ def kill_on_the_way(run: Run, seed: int, kills: int) -> str:
 
 
 def test_factory_over_kafka_survives_kills(
-    noida_alone: NoidaDb, root: Path, tmp_path: Path, undisturbed: History, report: Report
+    own_noida: NoidaDb, root: Path, tmp_path: Path, undisturbed: History, report: Report
 ) -> None:
-    with run_over(noida_alone, root, tmp_path) as run:
+    with run_over(own_noida, root, tmp_path) as run:
         story = kill_on_the_way(run, 1, 3)
         report(f"{story}, {finish(run, undisturbed)}")
 
@@ -85,9 +65,9 @@ def test_factory_over_kafka_survives_kills(
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 5))
 def test_factory_over_apache_kafka_survives_many_kills(
-    seed: int, kafka_alone: ApacheKafka, root: Path, tmp_path: Path, undisturbed: History, report: Report
+    seed: int, own_kafka: ApacheKafka, root: Path, tmp_path: Path, undisturbed: History, report: Report
 ) -> None:
-    with run_over(kafka_alone, root, tmp_path) as run:
+    with run_over(own_kafka, root, tmp_path) as run:
         story = kill_on_the_way(run, seed, 12)
         report(f"{story}, {finish(run, undisturbed)}")
 
@@ -95,28 +75,28 @@ def test_factory_over_apache_kafka_survives_many_kills(
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_factory_waits_for_apache_kafka_to_come_back(
-    how: signal.Signals, kafka_alone: ApacheKafka, root: Path, tmp_path: Path, undisturbed: History, report: Report
+    how: signal.Signals, own_kafka: ApacheKafka, root: Path, tmp_path: Path, undisturbed: History, report: Report
 ) -> None:
     rng = random.Random(20)
-    with run_over(kafka_alone, root, tmp_path) as run:
+    with run_over(own_kafka, root, tmp_path) as run:
         run.factory.start()
         for _ in range(3):
             play_on(run, rng.randint(5, 15))
             run.play(until=moment(rng, run))
-            kafka_alone.stop(how)
-            kafka_alone.start()
+            own_kafka.stop(how)
+            own_kafka.start()
         assert run.factory.starts == 1
         report(f"over Apache Kafka, 3 broker restarts by {how.name}: {finish(run, undisturbed)}")
 
 
 @pytest.mark.slow
 def test_factory_killed_while_apache_kafka_is_away_says_so_at_start(
-    kafka_alone: ApacheKafka, root: Path, tmp_path: Path, undisturbed: History, report: Report
+    own_kafka: ApacheKafka, root: Path, tmp_path: Path, undisturbed: History, report: Report
 ) -> None:
-    with run_over(kafka_alone, root, tmp_path) as run:
+    with run_over(own_kafka, root, tmp_path) as run:
         run.factory.start()
         play_on(run, 12)
-        kafka_alone.stop()
+        own_kafka.stop()
         run.factory.kill()
         settings = tmp_path / "settings" / "factory.toml"
         patient = settings.read_text()
@@ -125,6 +105,6 @@ def test_factory_killed_while_apache_kafka_is_away_says_so_at_start(
         assert run.factory.wait() != 0
         assert "answered within 2 s" in str(run.factory.events("stopped")[-1]["text"])
         settings.write_text(patient)
-        kafka_alone.start()
+        own_kafka.start()
         run.factory.start()
         report(f"over Apache Kafka, killed during an outage: {finish(run, undisturbed)}")
