@@ -58,8 +58,8 @@ class FragileVolume:
         self._trigger = Path("/sys/fs/ext4") / Path(device).name / "trigger_fs_error"
 
     def unmount(self) -> None:
-        """Take it off the root, if it is there."""
-        _run("umount", str(self._root))
+        """Take it off the root, even from under a factory that a failed test left running."""
+        _run("umount", "--lazy", str(self._root))
 
     def flush(self) -> None:
         """Write everything to it that others have left in memory: only the factory's own care is on trial."""
@@ -73,7 +73,7 @@ class FragileVolume:
 
     def mend(self) -> None:
         """Check and mount it again."""
-        self.unmount()
+        _run("umount", str(self._root))
         mended = _run("e2fsck", "-f", "-y", str(self._image))
         assert mended.returncode <= 1, mended.stdout + mended.stderr  # 1: errors were corrected
         self.mount()
