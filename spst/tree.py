@@ -177,9 +177,14 @@ def learn(counts: Successors, hyperparameters: Hyperparameters) -> Tree:
     if not counts.total:
         raise EventsError("there is no event to learn from")
     rows = np.flatnonzero(_in_tree(counts, hyperparameters))
-    number = np.zeros(len(contexts), dtype=np.int32)
-    number[rows] = np.arange(len(rows), dtype=np.int32)
-    return Tree(number[contexts.parent[rows]], contexts.oldest[rows], _distributions(counts, rows, gamma))
+    node_of = np.full(len(contexts), -1, dtype=np.int32)
+    node_of[rows] = np.arange(len(rows), dtype=np.int32)
+    times = np.zeros((len(rows), n))
+    node = node_of[counts.row]
+    in_tree = node >= 0
+    times[node[in_tree], counts.symbol[in_tree]] = counts.count[in_tree]
+    distribution = times / times.sum(axis=1, keepdims=True) * (1 - n * gamma) + gamma
+    return Tree(node_of[contexts.parent[rows]], contexts.oldest[rows], distribution)
 
 
 def _in_tree(counts: Successors, hyperparameters: Hyperparameters) -> Mask:
@@ -205,15 +210,3 @@ def _in_tree(counts: Successors, hyperparameters: Hyperparameters) -> Mask:
         level = contexts.level(length)
         meaningful[contexts.parent[level][meaningful[level]]] = True
     return meaningful
-
-
-def _distributions(counts: Successors, rows: IntArray, gamma: float) -> FloatArray:
-    """float64, shape (len(rows), n_symbols): what follows each context, normalised and smoothed."""
-    n, first = counts.contexts.n_symbols, counts.indptr[rows]
-    lengths = counts.indptr[rows + 1] - first
-    shift = np.repeat(first - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths)
-    entries = shift + np.arange(len(shift))
-    times = np.zeros((len(rows), n))
-    times[np.repeat(np.arange(len(rows)), lengths), counts.symbol[entries]] = counts.count[entries]
-    smoothed: FloatArray = times / times.sum(axis=1, keepdims=True) * (1 - n * gamma) + gamma
-    return smoothed
