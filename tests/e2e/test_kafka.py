@@ -10,13 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AclOperation
 
-from tests.brokers import ApacheKafka, Broker, NoidaDb
+from tests.brokers import HOST, ApacheKafka, Broker, NoidaDb, free_port
+from tests.e2e.factory import Factory
 from tests.e2e.history import History
 from tests.e2e.kafka_topics import KafkaTopics
 from tests.e2e.moments import moment
+from tests.e2e.neighbours import INPUTS, OUTPUTS
 from tests.e2e.run import Run
 from tests.e2e.test_faults import Report, finish, play_on
+from tests.secured import DESCRIBE, PASSWORDS, READ, WRITE, SecuredKafka
 
 SETTINGS = """
 [kafka]
@@ -40,7 +44,7 @@ def run_over(broker: Broker, root: Path, folder: Path, environment: dict[str, st
         shutil.rmtree(root)
 
 
-def kill_on_the_way(run: Run, seed: int, kills: int) -> str:
+def kill_on_the_way(run: Run, broker: Broker, seed: int, kills: int) -> str:
     """Kill and start again at random moments; every third time the recovery store is gone."""
     rng, lost = random.Random(seed), 0
     run.factory.start()
@@ -51,15 +55,33 @@ def kill_on_the_way(run: Run, seed: int, kills: int) -> str:
             run.factory.lose_recovery_store()
             lost += 1
         run.factory.start()
-    return f"over {type(run.topics).__name__}, seed {seed}: {kills} kills, {lost} recovery stores deleted"
+    return f"over {type(broker).__name__}, seed {seed}: {kills} kills, {lost} recovery stores deleted"
 
 
 def test_factory_over_kafka_survives_kills(
     own_noida: NoidaDb, root: Path, tmp_path: Path, undisturbed: History, report: Report
 ) -> None:
     with run_over(own_noida, root, tmp_path) as run:
-        story = kill_on_the_way(run, 1, 3)
+        story = kill_on_the_way(run, own_noida, 1, 3)
         report(f"{story}, {finish(run, undisturbed)}")
+
+
+@pytest.mark.parametrize("flaw", ["no broker", "no topics"])
+def test_factory_that_cannot_use_its_broker_ends_with_one_clear_line(
+    flaw: str, own_noida: NoidaDb, root: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    address, patience = (own_noida.address, 120) if flaw == "no topics" else (f"{HOST}:{free_port()}", 3)
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "factory.toml").write_text(f"[kafka]\nconnect_timeout = {patience}\n")
+    factory = Factory(root, tmp_path, {"FACTORY_CONNECTOR": "kafka", "FACTORY_BROKERS": address})
+    factory.start()
+    assert factory.wait() != 0
+    (stopped,) = factory.events("stopped")
+    reason = "answered within 3 s" if flaw == "no broker" else "topics are missing: factory_commands (commands), "
+    assert reason in str(stopped["text"])
+    shutil.rmtree(root)
 
 
 @pytest.mark.slow
@@ -68,7 +90,7 @@ def test_factory_over_apache_kafka_survives_many_kills(
     seed: int, own_kafka: ApacheKafka, root: Path, tmp_path: Path, undisturbed: History, report: Report
 ) -> None:
     with run_over(own_kafka, root, tmp_path) as run:
-        story = kill_on_the_way(run, seed, 12)
+        story = kill_on_the_way(run, own_kafka, seed, 12)
         report(f"{story}, {finish(run, undisturbed)}")
 
 
@@ -108,3 +130,32 @@ def test_factory_killed_while_apache_kafka_is_away_says_so_at_start(
         own_kafka.start()
         run.factory.start()
         report(f"over Apache Kafka, killed during an outage: {finish(run, undisturbed)}")
+
+
+@pytest.mark.slow
+def test_factory_runs_the_scenario_over_tls_with_no_more_rights_than_it_needs(
+    root: Path, tmp_path: Path, undisturbed: History, report: Report
+) -> None:
+    (tmp_path / "broker").mkdir()
+    broker = SecuredKafka(tmp_path / "broker")
+    broker.start()
+    for topic in (*INPUTS.values(), *OUTPUTS.values()):
+        broker.allow("factory", topic, READ, DESCRIBE)
+    for topic in OUTPUTS.values():
+        broker.allow("factory", topic, WRITE, AclOperation.DESCRIBE_CONFIGS)
+    password = tmp_path / "password"
+    password.write_text(PASSWORDS["factory"])
+    environment = {
+        "FACTORY_BROKERS": f"{HOST}:{broker.ports['SECURE']}",
+        "FACTORY_KAFKA_PROTOCOL": "sasl_ssl",
+        "FACTORY_KAFKA_CA": str(broker.authority.ca),
+        "FACTORY_KAFKA_USERNAME": "factory",
+        "FACTORY_KAFKA_PASSWORD_FILE": str(password),
+    }
+    try:
+        with run_over(broker, root, tmp_path, environment) as run:
+            story = kill_on_the_way(run, broker, 40, 3)
+            report(f"{story}, SASL_SSL and ACLs, {finish(run, undisturbed)}")
+            assert PASSWORDS["factory"] not in run.factory.log.read_text(errors="replace")
+    finally:
+        broker.stop()
