@@ -113,7 +113,11 @@ case $verb in
         need_dev
         "$python" -m ruff check
         "$python" -m ruff format --check
-        exec "$python" -m mypy
+        if [[ $("$python" -V) == "Python 3.10."* ]]; then
+            say "mypy left out: the newest NumPy and SciPy for Python 3.10 have older types than the code is written for"
+        else
+            exec "$python" -m mypy
+        fi
         ;;
     bench)
         need_dev
