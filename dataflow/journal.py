@@ -8,7 +8,6 @@ code makes of such outputs. `python -m dataflow.journal KEY` tells a line's stor
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 import zlib
@@ -29,7 +28,7 @@ from dataflow.errors import FactoryError, FactoryFault
 from dataflow.messages import CommandId, Message, Output, Position, encode, topic_of
 from dataflow.state import SCHEMA as STATE_SCHEMA
 from dataflow.state import LineState
-from dataflow.storage import READ_BYTES, LineFiles, draft, write_file
+from dataflow.storage import READ_BYTES, LineFiles, draft, write_all, write_file
 
 SCHEMA = 1
 """Version of the file's format; a newer one is refused by name, older ones are read."""
@@ -245,8 +244,7 @@ class Journal:
                     "or the file was edited; stop the other one and start again"
                 )
             try:
-                if os.write(fd, line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                write_all(fd, line)
                 if durable:
                     os.fsync(fd)
             except OSError:

@@ -102,7 +102,8 @@ def open_journal(
         if seen or files.hold_anything():
             raise FactoryFault(
                 f"{path} is missing, but the line has files beside it, or entries ({seen}) in the recovery store: is "
-                "this the right volume? If so, put the journal back"
+                "this the right volume? If so, put the journal back; if it is lost for good, let the neighbours use "
+                "another key, for the sinks would take a new journal's outputs for old ones"
             )
         files.prepare()
         create_journal(path, key)

@@ -42,10 +42,8 @@ class Draft:
 
     def write(self, content: bytes | memoryview) -> None:
         """Append all of the content."""
-        rest = memoryview(content)
         with our_disk(self._folder, "write a file"):
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+            write_all(self._fd, content)
                 pulse.beat()
 
     def keep_as(self, name: str, *, durable: bool = True) -> None:
@@ -57,6 +55,13 @@ class Draft:
             self.is_kept = True
             if durable:
                 fsync_folder(self._folder)
+
+
+def write_all(fd: int, content: bytes | memoryview) -> None:
+    """Write all of the content: a disk that is filling up takes a part of it before it refuses."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 @contextmanager
