@@ -44,7 +44,6 @@ class Draft:
         """Append all of the content."""
         with our_disk(self._folder, "write a file"):
             write_all(self._fd, content)
-                pulse.beat()
 
     def keep_as(self, name: str, *, durable: bool = True) -> None:
         """Give the file its final name; durably: content first, then the name."""
@@ -62,6 +61,7 @@ def write_all(fd: int, content: bytes | memoryview) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(fd, rest) :]
+        pulse.beat()
 
 
 @contextmanager
