@@ -84,6 +84,8 @@ def layout_of(part: Part, configured: Sequence[str] | None) -> Layout:
         return Layout("empty")
     if not newline and len(head) == HEAD_BYTES:
         _refuse(part, line + 1, f"expected a first line of at most {HEAD_BYTES} bytes, found a longer one")
+    if b"\0" in first:
+        _refuse(part, line + 1, "expected text, found a NUL character")
     try:
         if first.lstrip().startswith(b"{"):
             return Layout("json", _names(_decode_object(first)), start, line)

@@ -93,6 +93,42 @@ def test_assembly_makes_every_format_canonical(
     assert run(folder, [1], columns)[0] == HEADER + expected
 
 
+@pytest.mark.parametrize(
+    ("times", "span"),
+    [
+        (["10", "12.5", "20"], (10, 20)),
+        (["10.5", "20"], (10.5, 20)),
+        (["-1", "20"], (20, 20)),  # a reset row
+        (["x", "1e400", "20"], (20, 20)),
+        (["", "nan"], (None, None)),
+    ],
+)
+def test_assembly_tells_the_time_span_from_its_edges(
+    folder: Path, times: list[str], span: tuple[float | None, float | None]
+) -> None:
+    (folder / "b_1").write_text("a,Timestamp\n" + "".join(f"x,{time}\n" for time in times))
+    assembly = run(folder, [1])[1]
+    assert (assembly.first_timestamp, assembly.last_timestamp) == span
+
+
+def test_assembly_without_timestamps_has_no_time_span(folder: Path) -> None:
+    (folder / "b_1").write_text("a\nx\n")
+    assert run(folder, [1])[1].first_timestamp is None
+
+
+def test_assembly_drops_blank_lines_of_a_single_column(folder: Path) -> None:
+    (folder / "b_1").write_text("a\n1\n\n2\n")
+    assert run(folder, [1])[0] == "a\n1\n2\n"
+
+
+def test_assembly_takes_any_number_of_columns(folder: Path) -> None:
+    names = ",".join(f"c{number}" for number in range(600))
+    (folder / "b_1").write_text(f"{names}\n{',' * 599}\n")
+    assert run(folder, [1])[0] == f"{names}\n{',' * 599}\n"
+    (folder / "b_1").write_text(f"{names}\n{',' * (599 - 256)}\n{',' * (599 + 256)}\n")
+    assert "expected 600 fields, found 344" in refused(folder, [1]).text
+
+
 def test_assembly_gives_empty_buckets_empty_spans(folder: Path) -> None:
     for bucket, content in enumerate(["", HEADER, " \n", HEADER + "10,a,1\n", "\n"]):
         (folder / f"b_{bucket}").write_text(content)
@@ -153,6 +189,9 @@ def test_assembly_takes_columns_from_the_first_bucket_that_has_any(folder: Path)
         ('{"time\\nstamp":1}\n', None, Code.BAD_BUCKET, "line 1"),
         ("{}\n", None, Code.BAD_BUCKET, "line 1"),
         (HEADER + "10,a\0,1\n", None, Code.BAD_BUCKET, "line 2: expected text, found a NUL"),
+        ("10,a,1\r11,b,2\r", COLUMNS, Code.BAD_BUCKET, "line 1: expected CSV"),
+        ("time\0stamp\n", None, Code.BAD_BUCKET, "line 1: expected text, found a NUL"),
+        ("a\n1\n\n2\n3,4\n", None, Code.BAD_BUCKET, "line 5: expected 1 fields, found 2"),
         (HEADER.encode() + b"10,a,1\n11,\xff,1\n", None, Code.BAD_BUCKET, "line 3: expected UTF-8"),
         (b"\x1f\x8b\x08\xff\n", None, Code.BAD_BUCKET, "line 1: expected CSV or JSON lines in UTF-8"),
     ],
@@ -289,7 +328,7 @@ def naive(buckets: list[tuple[str, list[Part]]]) -> tuple[str, list[tuple[int, i
     return out.getvalue(), spans
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(BUCKETS, st.integers(200, 400))
 def test_assembly_agrees_with_the_naive_twin(
     tmp_path_factory: pytest.TempPathFactory, buckets_: list[tuple[str, list[Part]]], chunk: int

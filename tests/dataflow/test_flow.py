@@ -219,14 +219,15 @@ def test_importing_the_flow_builds_nothing() -> None:
         _ = flow.other
 
 
-def test_runner_is_told_in_one_line_what_is_wrong(tmp_path: Path) -> None:
-    (tmp_path / "factory.toml").write_text("data_rot = 'x'\n")
+@pytest.mark.parametrize(("setting", "told"), [("data_rot = 'x'", "data_rot"), ("predicates = ['no_such']", "no_such")])
+def test_runner_is_told_in_one_line_what_is_wrong(tmp_path: Path, setting: str, told: str) -> None:
+    (tmp_path / "factory.toml").write_text(f"{setting}\n")
     environment = os.environ | {"FACTORY_CONFIG": str(tmp_path / "factory.toml")}
     command = [sys.executable, "-m", "bytewax.run", "dataflow.flow:flow"]
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     (line,) = done.stderr.splitlines()
     assert done.returncode != 0
-    assert (msgspec.json.decode(line)["fault"], "data_rot" in line) == ("ConfigError", True)
+    assert (msgspec.json.decode(line)["fault"], told in line) == ("ConfigError", True)
 
 
 def test_flow_is_a_dataflow(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,6 +218,12 @@ def test_newer_state_is_refused_by_name_and_an_older_one_read(monkeypatch: pytes
     assert written.line_state().schema == 2
 
 
+def test_whole_line_that_is_no_entry_is_refused(path: Path) -> None:
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(FactoryFault, match=r"line 2: damaged .*seq"):
+        read_journal(path, "k")
+
+
 # --- writing
 
 

@@ -128,7 +128,7 @@ def test_set_that_exceeds_the_bound_alone_is_held_until_the_next(shelf: Shelf, e
     assert len(encoded) == 3
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=4, unique=True), min_size=1, max_size=5), st.data())
 def test_reused_buckets_give_the_same_results(
     tmp_path_factory: pytest.TempPathFactory, windows: list[list[int]], data: st.DataObject
