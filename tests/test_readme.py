@@ -13,25 +13,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from dataflow.config import OVERRIDES, JournalSettings
+from dataflow.config import OVERRIDES, effective, load_config
 from dataflow.diagram import state_diagram
 from dataflow.errors import Code
-from dataflow.kafka_settings import KafkaSettings
-from dataflow.settings import Limits, LineSettings
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 TEXT = README.read_text()
 
-SETTINGS: Mapping[str, type[msgspec.Struct]] = {
-    "[defaults]": LineSettings,
-    "[limits]": Limits,
-    "[journal]": JournalSettings,
-    "[kafka]": KafkaSettings,
-}
+CONFIGURATION: Mapping[str, Any] = json.loads(effective(load_config(None, {})))
+TABLES = ["defaults", "limits", "journal", "memory", "kafka"]
 
 
 def _diagram() -> str:
@@ -67,14 +60,21 @@ def _default(value: Any) -> str:
     return "none" if value is None else json.dumps(value).strip('"')
 
 
-@pytest.mark.parametrize("table", SETTINGS)
-def test_readme_names_every_setting_with_its_default(table: str) -> None:
-    struct = SETTINGS[table]
-    defaults = {name: _default(value) for name, value in msgspec.to_builtins(struct()).items() if name != "limits"}
+def _check_rows(table: str, fields: Mapping[str, Any]) -> None:
     given = _settings_rows(table)
-    assert given.keys() == defaults.keys()
-    scalars = {name: value for name, value in defaults.items() if value[0] not in "[{"}
+    assert given.keys() == fields.keys()
+    scalars = {name: _default(value) for name, value in fields.items() if not isinstance(value, list | dict)}
     assert {name: given[name] for name in scalars} == scalars
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_readme_names_every_setting_of_a_table_with_its_default(table: str) -> None:
+    _check_rows(f"[{table}]", {name: value for name, value in CONFIGURATION[table].items() if name != "limits"})
+
+
+def test_readme_names_every_setting_outside_the_tables_with_its_default() -> None:
+    fields = {name: value for name, value in CONFIGURATION.items() if name not in (*TABLES, "lines")}
+    _check_rows("file", fields | {"data_root": "data", "buckets": "buckets"})
 
 
 @pytest.mark.parametrize("variable", ["FACTORY_CONFIG", "FACTORY_BROKERS", *OVERRIDES])
