@@ -33,9 +33,15 @@ def test_check_tells_partitions_and_limits(noida: NoidaDb) -> None:
 
 
 def test_check_refuses_unreachable_brokers_with_the_reason() -> None:
-    settings = KafkaSettings(brokers=(f"127.0.0.1:{free_port()}",), connect_timeout=3.0)
-    with pytest.raises(FactoryFault, match=r"no broker of 127.0.0.1:\d+ answered within 3 s: .*refused"):
-        check(settings, commands="any")
+    for patience in (1.0, 8.0, 64.0):  # on a busy machine the time may be over before the first attempt is
+        settings = KafkaSettings(brokers=(f"127.0.0.1:{free_port()}",), connect_timeout=patience)
+        with pytest.raises(
+            FactoryFault, match=rf"no broker of 127.0.0.1:\d+ answered within {patience:g} s: "
+        ) as caught:
+            check(settings, commands="any")
+        if "refused" in str(caught.value):
+            break
+    assert "refused" in str(caught.value)
 
 
 def test_check_refuses_a_name_that_is_no_host() -> None:
