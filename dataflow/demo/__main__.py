@@ -96,6 +96,8 @@ def _converse(neighbourhood: Neighbourhood, topics: dict[str, Topic], board: Boa
         status = neighbourhood.stop()
     if status != 0:
         raise DemoFailed(f"the factory did not end by itself when asked to: status {status}")
+    for line in _hear(topics, board):  # what it still had to say when the neighbours had heard enough
+        view.say(line)
     view.say("factory     ended")
     view.show(board)
 
