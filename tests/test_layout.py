@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,46 +42,6 @@ def modules_after(statement: str) -> set[str]:
     program = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
-
-
-def imports_of(module: str) -> Iterator[str]:
-    """Yield what a module of ours imports, at its top or deeper."""
-    path = ROOT / f"{module.replace('.', '/')}.py"
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module == "dataflow":
-            yield from (f"dataflow.{name.name}" for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield str(node.module)
-
-
-def reached_from(module: str) -> set[str]:
-    """Return what a module imports, and what the dataflow's modules among that import, and so on."""
-    reached: set[str] = set()
-    waiting = [module]
-    while waiting:
-        new = set(imports_of(waiting.pop())) - reached
-        reached |= new
-        waiting += [name for name in new if name.startswith("dataflow.")]
-    return reached
-
-
-PURE = {
-    *("__future__", "base64", "collections.abc", "dataclasses", "enum", "functools", "hashlib", "itertools", "json"),
-    *("math", "msgspec", "msgspec.json", "msgspec.structs", "re", "typing"),
-    *("spst.errors", "spst.hyperparameters"),
-}
-
-
-@pytest.mark.parametrize("module", ["dataflow.decide", "dataflow.evolve"])
-def test_decide_and_evolve_reach_no_file_no_clock_and_no_stream_processor(module: str) -> None:
-    reached = {name for name in reached_from(module) if not name.startswith("dataflow.")}
-    assert reached <= PURE
-
-
-def test_reached_from_follows_the_dataflow_s_own_modules() -> None:
-    assert {"os", "dataflow.assembly", "spst"} <= reached_from("dataflow.perform")
 
 
 def test_spst_loads_neither_dataflow_nor_a_stream_processor_nor_a_broker_client() -> None:
