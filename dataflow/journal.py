@@ -2,33 +2,31 @@
 
 Owns the file's format (a header line, then numbered entries, each with a checksum), what of it can be trusted, and how
 much of it is kept. States, decisions and outputs are text to it: outputs are handed back byte for byte, whatever later
-code makes of such outputs. `python -m dataflow.journal KEY` tells a line's story.
+code makes of such outputs. `python -m dataflow.journal KEY` tells a line's story (see `story`).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
-from dataflow.config import JournalSettings, load_config
+from dataflow.config import JournalSettings
 from dataflow.decisions import Decision, Outcome
 from dataflow.disk import our_disk
-from dataflow.errors import FactoryError, FactoryFault
+from dataflow.errors import FactoryFault
 from dataflow.messages import CommandId, Message, Output, Position, encode, topic_of
 from dataflow.state import SCHEMA as STATE_SCHEMA
 from dataflow.state import LineState
-from dataflow.storage import READ_BYTES, LineFiles, draft, write_all, write_file
+from dataflow.storage import READ_BYTES, draft, write_all, write_file
 
 SCHEMA = 1
 """Version of the file's format; a newer one is refused by name, older ones are read."""
@@ -36,9 +34,6 @@ SCHEMA = 1
 NAME = "journal.jsonl"
 ADOPTED = "snapshot"
 """`Entry.message` where the tail of the journal was lost and the recovery store remembered more."""
-
-_TOLD = ("model_id", "purpose", "why", "code", "text", "file")
-"""Fields of decisions and outcomes that a story tells."""
 
 NOTHING = msgspec.Raw(b"null")
 _CRC = b',"crc":"%08x"}\n'
@@ -348,40 +343,7 @@ def _damaged(path: Path, place: int, problem: str) -> NoReturn:
     )
 
 
-def story_of(entry: Entry) -> str:
-    """Return an entry as one line for people."""
-    when = datetime.fromtimestamp(entry.at, timezone.utc).isoformat(timespec="seconds")
-    where = f"{entry.position.stream}/{entry.position.partition}@{entry.position.offset}" if entry.position else "-"
-    decided = msgspec.json.decode(entry.decision) or {}
-    came = msgspec.json.decode(entry.outcome) or {}
-    facts = [
-        f"#{entry.seq} {when} {where} {entry.message}",
-        "" if entry.id is None else str(entry.id),
-        f"-> {decided['decision']}" if decided else "-> the recovery store's state: entries before were lost",
-        *(f"{name} {value}" for name, value in (decided | came).items() if name in _TOLD),
-        *(f"; says {each.topic} {each.source_id}" for each in entry.outputs),
-        *(f"; deletes {name}" for name in entry.deletions),
-    ]
-    return " ".join(fact for fact in facts if fact)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print the story of a line; 0 if it could be read."""
-    parser = argparse.ArgumentParser(prog="python -m dataflow.journal", description="Tell what a model line handled.")
-    parser.add_argument("key", help="the model line")
-    parser.add_argument("--root", type=Path, help="the data root (default: the configured one)")
-    parser.add_argument("--last", type=int, default=0, help="only the last entries")
-    given = parser.parse_args(arguments)
-    try:
-        root = given.root or load_config(None, os.environ).data_root
-        content = read_journal(LineFiles(root, given.key).path(NAME), given.key)
-    except FactoryError as error:
-        print(error, file=sys.stderr)
-        return 1
-    for entry in content.entries[-given.last :]:
-        print(story_of(entry))
-    return 0
-
-
 if __name__ == "__main__":
+    from dataflow.story import main  # it reads journals, and nobody who writes them needs it
+
     sys.exit(main())

@@ -98,7 +98,7 @@ def open_journal(
         The volume refuses, or the journal is missing, damaged, newer than this code, or another line's.
     """
     path, seen = files.path(NAME), snapshot.seq if snapshot else 0
-    if not path.exists():
+    if files.written_at(NAME) is None:
         if seen or files.hold_anything():
             raise FactoryFault(
                 f"{path} is missing, but the line has files beside it, or entries ({seen}) in the recovery store: is "

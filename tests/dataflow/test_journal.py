@@ -4,7 +4,6 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -13,19 +12,16 @@ from hypothesis import strategies as st
 
 from dataflow import journal
 from dataflow.config import JournalSettings
-from dataflow.decisions import Decision, Done, Fit, Reject, Wait
+from dataflow.decisions import Done, Reject
 from dataflow.errors import Code, FactoryFault
 from dataflow.journal import (
     NAME,
     Content,
     Entry,
     Journal,
-    adoption_of,
     create_journal,
     entry_of,
-    main,
     read_journal,
-    story_of,
 )
 from dataflow.messages import Ack, DeadLetter, ModelVersion, Output, Report, Train, encode, topic_of
 from dataflow.state import LineState
@@ -342,58 +338,3 @@ def test_compaction_that_fails_leaves_the_journal(path: Path, monkeypatch: pytes
         opened(path, JournalSettings(entries=3, hours=1)).compact(DAY)
     assert read_journal(path, "k").entries == tuple(entries)
     assert [each.name for each in path.parent.iterdir()] == [NAME]
-
-
-# --- the story
-
-
-FITTED = Fit(
-    model_id=7,
-    purpose="step",
-    dataset=pure.dataset(),
-    hyperparameters=pure.point(0),
-    key="k",
-    command_id="c-1",
-    timestamp=100,
-)
-
-
-@pytest.mark.parametrize(
-    ("decision", "expected"),
-    [
-        (Reject(code=Code.NO_DATASET, text="none yet"), "-> reject code no_dataset text none yet"),
-        (FITTED, "-> fit model_id 7 purpose step"),
-        (Wait(), "-> wait"),
-    ],
-)
-def test_story_of_an_entry_is_one_line(decision: Decision, expected: str) -> None:
-    evolved: Any = (LineState(seq=3), (report(3),), ("models/model_1.spst",))
-    told = story_of(entry_of(pure.command(Train, offset=9), decision, Done(), evolved, 0.0))
-    assert told == (
-        f"#3 1970-01-01T00:00:00+00:00 commands/0@9 train cmd-9 {expected} "
-        "; says reports k/3/0 ; deletes models/model_1.spst"
-    )
-
-
-def test_story_tells_of_an_adoption() -> None:
-    assert "entries before were lost" in story_of(adoption_of(LineState(seq=3), 0.0))
-
-
-def test_story_is_printed_for_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "lines" / "k" / NAME
-    path.parent.mkdir(parents=True)
-    create_journal(path, "k")
-    filled(path, 3)
-    assert main(["k", "--root", str(tmp_path)]) == 0
-    assert [line[:2] for line in capsys.readouterr().out.splitlines()] == ["#1", "#2", "#3"]
-    assert main(["k", "--root", str(tmp_path), "--last", "1"]) == 0
-    assert capsys.readouterr().out.startswith("#3")
-
-
-@pytest.mark.parametrize("key", ["unknown", "../k"])
-def test_story_that_cannot_be_told_ends_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
-) -> None:
-    assert main([key, "--root", str(tmp_path)]) == 1
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err.count("\n")) == ("", 1)
