@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
 from spst.errors import AlphabetError
-from spst.expressions import And, Not, Or, Predicate, Sentence, atoms
+from spst.expressions import TRUE, And, Not, Or, Predicate, Sentence, atoms
 
 Exclusives = Sequence[frozenset[Predicate]]
 Row = tuple[bool, ...]
@@ -109,6 +109,7 @@ def possible(sentences: Sequence[Sentence], rows: Iterable[Row], exclusives: Exc
     answers = []
     for row in rows:
         forced = dict(literal for s, true in zip(sentences, row, strict=True) for literal in _literal(s, true))
+        forced[TRUE] = True
         rest = [step for p, step in zip(predicates, plan, strict=True) if p not in forced]
         answers.append(bool(_walk(sentences, [((forced,), everything), *rest], exclusives, _MAX_REMAINDERS, row)))
     return answers

@@ -135,11 +135,11 @@ def allowed(true: frozenset[e.Predicate], exclusives: Sequence[frozenset[e.Predi
 
 def consistent(sentences: Sequence[e.Sentence], exclusives: Sequence[frozenset[e.Predicate]]) -> set[tuple[bool, ...]]:
     """Every assignment of the sentences that some assignment of the predicates gives, exclusions obeyed."""
-    predicates = sorted({p for s in sentences for p in e.atoms(s)}, key=str)
+    predicates = sorted({p for s in sentences for p in e.atoms(s)} - {e.TRUE}, key=str)
     subsets = chain(*(combinations(predicates, n) for n in range(len(predicates) + 1)))
     return {
         tuple(evaluated(s, frozenset(true)) for s in sentences)
-        for true in subsets
+        for true in ({e.TRUE, *subset} for subset in subsets)
         if allowed(frozenset(true), exclusives)
     }
 

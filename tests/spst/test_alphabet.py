@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spst.alphabet import Alphabet, Mode, alphabet_of, build_alphabet
 from spst.errors import AlphabetError, EventsError
-from spst.expressions import And, Not, Predicate, Sentence
+from spst.expressions import TRUE, And, Not, Or, Predicate, Sentence
 from spst.pattern import parse_pattern
 from spst.table import Text
 from tests import naive_language
@@ -46,6 +46,14 @@ def test_possible_symbols_contradict_nothing(steps: list[Sentence], exclusives: 
     assert {
         tuple(row) for row, fine in zip(alphabet.truth.tolist(), alphabet.possible, strict=True) if fine
     } == consistent
+
+
+def test_true_predicate_inside_a_sentence_is_true() -> None:
+    alphabet = alphabet_of([Or((TRUE, IS_TYPE[0])), And((Not(TRUE), IS_TYPE[0]))])
+    assert rows(alphabet) == {(a, b) for a in (False, True) for b in (False, True)}
+    assert [alphabet.minterm(s) for s in np.flatnonzero(alphabet.possible).tolist()] == [
+        "^(-^(-TruePredicate,IsEventTypePredicate(A)),|(TruePredicate,IsEventTypePredicate(A)))"
+    ]
 
 
 @given(small_alphabets)
