@@ -10,7 +10,7 @@ import io
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
@@ -36,7 +36,7 @@ class Block:
 
 
 class LineFile:
-    """The lines of a path, which can be read again and again, or of a binary file object, which can be read once.
+    """The lines of a path, which can be read again and again, or of a binary file object or pipe: these only once.
 
     Attributes
     ----------
@@ -51,8 +51,12 @@ class LineFile:
             raise EventsError("events are read from bytes: open the file in binary mode")
         self._path = Path(source) if isinstance(source, (str, os.PathLike)) else None
         self.where = str(getattr(source, "name", "the input") if self._path is None else self._path)
-        self._file = None if self._path else _decompressed(cast(BinaryIO, source))
+        self._pipe: BinaryIO | None = None
         with self._errors_reported():
+            if self._path is not None and is_pipe(self._path):
+                source = self._pipe = self._path.open("rb")
+                self._path = None
+            self._file = None if self._path else _decompressed(cast(BinaryIO, source))
             if self._file is not None:
                 self._head = self._file.readline()
             else:
@@ -81,7 +85,8 @@ class LineFile:
             if self._file is None:
                 raise EventsError(f"{self.where}: a file object can be read once; give a path to read again")
             file, self._file = self._file, None
-            yield from _whole_lines(file, self._head[begin:], begin, None, block_bytes)
+            with self._pipe or nullcontext():
+                yield from _whole_lines(file, self._head[begin:], begin, None, block_bytes)
 
     def line_number(self, block: Block, line: int) -> int:
         """The number in the file (both from 0) of a line of a block; reads the file again if its span began inside."""
@@ -102,6 +107,11 @@ class LineFile:
             yield
         except _BROKEN as error:
             raise EventsError(f"{self.where}: cannot be read: {error}") from error
+
+
+def is_pipe(path: Path) -> bool:
+    """Tell whether a path leads to what can be read once only, such as ``/dev/stdin`` or a shell's ``<(command)``."""
+    return path.is_fifo() or path.is_char_device()
 
 
 def _decompressed(file: BinaryIO) -> BinaryIO:

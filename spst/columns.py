@@ -17,12 +17,13 @@ from spst.geometry import distance_km
 from spst.table import Kind
 
 POSITION: Mapping[str, Kind] = {"lon": "number", "lat": "number"}
-_ALIASES = {"EventType": "type", "Timestamp": "timestamp"}
+ALIASES = {"EventType": "type", "Timestamp": "timestamp"}
+"""Attributes of the pattern language, and the columns that hold them."""
 
 
 def column_name(attribute: str) -> str:
     """Name of the column that holds an attribute of the pattern language."""
-    return _ALIASES.get(attribute, attribute)
+    return ALIASES.get(attribute, attribute)
 
 
 class Columns:

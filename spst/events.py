@@ -6,7 +6,7 @@ grow with it. Must not know: patterns, symbols.
 Two columns mean something by name: `timestamp` (-1 marks a reset row, and it tells the span of the events) and `type`
 (`RESET` marks a reset row; where there is no such column every event is a `SampledCritical`). A reset row is no event:
 it empties the context of its partition and restarts its automaton. The attributes `Timestamp` and `EventType` are these
-columns.
+columns, and columns of these names stand for them where they are missing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from spst.arrays import Mask
 from spst.blocks import LineFile, Source
+from spst.columns import ALIASES, POSITION
 from spst.errors import EventsError
 from spst.layout import Layout
 from spst.table import BadRow, Kind, Numbers, Table, Text, missing
@@ -29,8 +30,6 @@ BLOCK_BYTES = 1 << 22
 DEFAULT_TYPE = "SampledCritical"
 RESET_TYPE = "RESET"
 RESET_TIMESTAMP = -1
-POSITION = ("lon", "lat")  # must be finite; other numbers may be infinite, but not NaN
-_ALIASES = {"EventType": "type", "Timestamp": "timestamp"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,7 @@ class Events:
         self.names = tuple(names)
         self.where = where
         self._tables = tables
+        self._columns = {n if (alias := ALIASES.get(n, n)) in self.names else alias: n for n in self.names}
 
     def __repr__(self) -> str:
         return f"Events({self.where!r}, columns={self.names})"
@@ -115,7 +115,7 @@ class Events:
         kinds |= {holders[attribute]: kind for attribute, kind in needed.items()}
         if owner is not None:
             kinds[owner] = "text"
-        return self._batches(needed, holders, owner, {name: kind for name, kind in kinds.items() if name in self.names})
+        return self._batches(needed, holders, owner, {n: kind for n, kind in kinds.items() if n in self._columns})
 
     def column(self, attribute: str) -> str:
         """The column that holds an attribute; of ``a|b`` the first that there is.
@@ -126,8 +126,8 @@ class Events:
             There is none, and no default.
         """
         for name in attribute.split("|"):
-            column = name if name in self.names else _ALIASES.get(name, name)
-            if column in self.names or column == "type":
+            column = name if name in self._columns else ALIASES.get(name, name)
+            if column in self._columns or column == "type":
                 return column
         raise EventsError(
             f"{self.where}: the column {attribute!r} is needed, but there are only {', '.join(self.names)}"
@@ -137,8 +137,9 @@ class Events:
         self, needed: Mapping[str, Kind], holders: Mapping[str, str], owner: str | None, kinds: Mapping[str, Kind]
     ) -> Iterator[Batch]:
         shown = False
-        for table in self._tables(kinds):
-            columns = {"type": Text(np.zeros(table.n_rows, dtype=np.int32), [DEFAULT_TYPE]), **table.columns}
+        for table in self._tables({self._columns[name]: kind for name, kind in kinds.items()}):
+            default = Text(np.zeros(table.n_rows, dtype=np.int32), [DEFAULT_TYPE])
+            columns = {"type": default, **{name: table.columns[self._columns[name]] for name in kinds}}
             values = {attribute: _as_kind(columns[holders[attribute]], kind) for attribute, kind in needed.items()}
             partition = cast(Text, columns[owner]) if owner is not None else None
             reset = _resets(columns)

@@ -32,7 +32,7 @@ class Layout:
 
     Attributes
     ----------
-    names : columns in the order of a CSV line, or keys of the first JSON line
+    names : columns in the order of a CSV line; keys of the first JSON line and those that the caller names
     is_json : JSON lines, else CSV
     has_header : the first line names the columns
     json_types : key -> type of its value in the first JSON line
@@ -57,8 +57,11 @@ class Layout:
             entries = _json_object(line)
             if entries is None:
                 raise EventsError(f"{where}: begins like JSON lines, but holds no JSON object; {shown}")
-            return cls(tuple(entries), True, False, {name: type(value) for name, value in entries.items()})
-        fields = tuple(next(csv.reader([line]), ()))
+            types = {name: type(value) for name, value in entries.items()}
+            return cls(tuple(dict.fromkeys([*entries, *(columns or ())])), True, False, types)
+        fields = _csv_fields(line)
+        if fields is None:
+            raise EventsError(f"{where}: is no CSV with lines that end in \\n, nor JSON lines; {shown}")
         if columns is not None:
             if fields and len(fields) != len(columns):
                 raise EventsError(f"{where}: expected {len(columns)} columns, found {len(fields)}; {shown}")
@@ -130,8 +133,8 @@ class Layout:
     def _fields(self, line: str) -> dict[str, Any] | None:
         if self.is_json:
             return _json_object(line)
-        fields = next(csv.reader([line]))
-        return dict(zip(self.names, fields, strict=True)) if len(fields) == len(self.names) else None
+        fields = _csv_fields(line)
+        return dict(zip(self.names, fields, strict=True)) if fields and len(fields) == len(self.names) else None
 
 
 def _lines(block: bytes) -> Iterator[tuple[int, str]]:
@@ -148,6 +151,13 @@ def _column(column: pa.ChunkedArray) -> Numbers | Text:
     return Text.from_arrow(
         (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).combine_chunks()
     )
+
+
+def _csv_fields(line: str) -> tuple[str, ...] | None:
+    try:
+        return tuple(next(csv.reader([line]), ()))
+    except csv.Error:  # a carriage return or NUL inside, a field without end
+        return None
 
 
 def _json_object(line: str) -> dict[str, Any] | None:

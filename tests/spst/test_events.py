@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,18 @@ def test_open_file_of_the_system_is_read(tmp_path: Path) -> None:
         assert rows(read_events(file)) == EXPECTED
 
 
+def test_pipe_is_read_once() -> None:
+    for content in ((HEADER + ROWS).encode(), gzip.compress((HEADER + ROWS).encode())):
+        reading, writing = os.pipe()
+        os.write(writing, content)
+        os.close(writing)
+        events = read_events(f"/dev/fd/{reading}")
+        assert rows(events) == EXPECTED
+        with pytest.raises(spst.EventsError, match="can be read once"):
+            rows(events)
+        os.close(reading)
+
+
 def test_text_file_is_refused() -> None:
     with pytest.raises(spst.EventsError, match="binary mode"):
         read_events(io.StringIO(HEADER))  # type: ignore[arg-type]
@@ -126,6 +139,8 @@ def test_header_alone_is_no_event() -> None:
         ("a,b,a\n", None, "names a column twice"),
         ("1,2,3\n", ["a", "b"], "expected 2 columns, found 3"),
         ("{broken\n", None, "holds no JSON object"),
+        ("a,b\r1,2\r3,4\r", None, "no CSV with lines that end in"),
+        ("a,b\r1,2\r3,4\r", ["a", "b"], "no CSV with lines that end in"),
     ],
 )
 def test_first_line_that_tells_no_columns_is_refused(text: str, columns: list[str] | None, message: str) -> None:
@@ -158,6 +173,16 @@ def test_type_defaults_and_attribute_names_of_columns() -> None:
     ]
     named = read_events(source("EventType,type\na,b\n"))
     assert rows(named, {"EventType": "text", "type": "text"}, None) == [("", "a", "b")]
+
+
+def test_columns_called_as_the_attributes_stand_for_missing_ones() -> None:
+    table = [(5, "A"), (-1, "A"), (6, "RESET"), (7, "B")]
+    text = "Timestamp,EventType\n" + "".join(f"{stamp},{kind}\n" for stamp, kind in table)
+    lines = "".join(json.dumps({"Timestamp": stamp, "EventType": kind}) + "\n" for stamp, kind in table)
+    needed: dict[str, Kind] = {"type": "text", "timestamp": "number", "EventType": "text"}
+    expected = [("A", "A", 5.0, "A"), ("A",), ("RESET",), ("B", "B", 7.0, "B")]
+    for either in (text, lines):
+        assert rows(read_events(source(either)), needed, "EventType") == expected
 
 
 def test_first_of_alternative_columns_is_taken() -> None:
@@ -241,6 +266,13 @@ def test_json_value_of_another_kind_is_bad(value: str) -> None:
     assert (batch.rows, batch.skipped) == (4, 3)
     assert batch.first_bad is not None
     assert batch.first_bad.line == 2
+
+
+def test_json_lines_may_lack_a_column_at_first_if_the_caller_names_it() -> None:
+    text = '{"timestamp": -1}\n{"timestamp": 1, "value": 5, "name": "p"}\n'
+    with pytest.raises(spst.EventsError, match="'value' is needed"):
+        rows(read_events(source(text)), partition_by=None)
+    assert rows(read_events(source(text), ["value", "name"]), partition_by=None) == [("",), ("", 5.0, "p")]
 
 
 def test_json_number_written_as_text_is_a_number() -> None:

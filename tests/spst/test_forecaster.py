@@ -76,6 +76,18 @@ def test_update_many_is_update_for_each(name: str, rows: list[Event], cut: int) 
 
 
 @pytest.mark.parametrize("name", PATTERNS)
+@given(rows=st.lists(events, min_size=1, max_size=30))
+def test_attributes_may_be_called_as_in_patterns(name: str, rows: list[Event]) -> None:
+    other_names = {"timestamp": "Timestamp", "type": "EventType"}
+    renamed = [{other_names.get(key, key): value for key, value in row.items()} for row in rows]
+    expected = one_by_one(trained(name).forecaster(), rows)
+    assert one_by_one(trained(name).forecaster(), renamed) == expected
+    arrays = {other_names.get(key, key): values for key, values in columns(rows).items()}
+    many = trained(name).forecaster().update_many(arrays)
+    assert [many[row] for row in range(len(rows))] == expected
+
+
+@pytest.mark.parametrize("name", PATTERNS)
 @given(rows=st.lists(events, min_size=1, max_size=40))
 def test_forecasts_score_as_the_batch_does(name: str, rows: list[Event]) -> None:
     model = trained(name)
