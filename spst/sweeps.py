@@ -5,16 +5,16 @@ Owns grids and the table of results. Must not know: how a set is fitted and scor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from itertools import product
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from spst.errors import HyperparameterError
 from spst.scoring import Score
 from spst.tree import Hyperparameters
 
-Grid: TypeAlias = Mapping[str, Sequence[float] | float]
+Grid: TypeAlias = Mapping[str, Iterable[float] | float]
 
 
 @dataclass(frozen=True)
@@ -66,5 +66,5 @@ def sets_of(tried: Grid | Iterable[Hyperparameters]) -> tuple[Hyperparameters, .
     needed = {entry.name for entry in fields(Hyperparameters) if entry.default is MISSING}
     if not needed <= set(tried) <= known:
         raise HyperparameterError(f"a grid needs {sorted(needed)} and may have {sorted(known)}, not {sorted(tried)}")
-    values: list[Sequence[Any]] = [v if isinstance(v, Sequence) else [v] for v in tried.values()]
+    values = [list(v) if isinstance(v, Iterable) and not isinstance(v, str) else [v] for v in tried.values()]
     return tuple(Hyperparameters(**dict(zip(tried, chosen, strict=True))) for chosen in product(*values))

@@ -11,14 +11,18 @@ Artikis, Paliouras 2022). With T split by where a step leads, T = T_final + T_no
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 from scipy.sparse import csr_array
 
 from spst.arrays import FloatArray
 from spst.automaton import Automaton
+from spst.errors import HyperparameterError
 from spst.tree import Tree
 
 DECIMALS = 12  # probabilities are rounded to this before they meet a threshold, so that no two paths part by one ulp
+MAX_ENTRIES = 1 << 28  # of one matrix: some 3 GB
 
 
 def transition_matrix(tree: Tree, automaton: Automaton) -> csr_array:
@@ -28,10 +32,20 @@ def transition_matrix(tree: Tree, automaton: Automaton) -> csr_array:
     -------
     csr_array, shape (n_nodes * n_states, n_nodes * n_states), float64
         Every row holds one entry per symbol, in the order of the alphabet (equal columns are not merged).
+
+    Raises
+    ------
+    HyperparameterError
+        It would have more than `MAX_ENTRIES`.
     """
     n_nodes, n_symbols = tree.distribution.shape
     n_states = len(automaton.finals)
     shape = (n_nodes, n_states, n_symbols)
+    if prod(shape) > MAX_ENTRIES:
+        raise HyperparameterError(
+            f"{n_nodes} contexts in the tree times {n_states} states of the automaton times {n_symbols} symbols are "
+            f"more than {MAX_ENTRIES}; a larger p_min or r, or a lower order, makes the tree smaller"
+        )
     targets = tree.next_node[:, None, :] * np.int32(n_states) + automaton.transitions[None, :, :]
     chances = np.broadcast_to(tree.distribution[:, None, :], shape)
     rows = np.arange(0, n_nodes * n_states * n_symbols + 1, n_symbols, dtype=np.int32)
@@ -50,9 +64,19 @@ def waiting_times(tree: Tree, automaton: Automaton, horizon: int) -> FloatArray:
     -------
     float64, shape (n_nodes * n_states, horizon)
         Column t - 1 holds W_t; a row sums to at most 1.
+
+    Raises
+    ------
+    HyperparameterError
+        That, or one step, has more than `MAX_ENTRIES`.
     """
     step = transition_matrix(tree, automaton)
     final = np.tile(automaton.finals, len(tree))
+    if len(final) * horizon > MAX_ENTRIES:
+        raise HyperparameterError(
+            f"{len(final)} states of tree and automaton times a horizon of {horizon} events are more than "
+            f"{MAX_ENTRIES} waiting times; look at most {MAX_ENTRIES // len(final)} events ahead"
+        )
     waiting = np.empty((len(final), horizon), order="F")
     waiting[:, 0] = step @ final.astype(np.float64)
     for t in range(1, horizon):

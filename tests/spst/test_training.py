@@ -148,6 +148,12 @@ def test_sweep_of_a_grid_tries_every_combination() -> None:
     assert table.rows()[5]["tp"] == table.scores[5].tp
 
 
+def test_sweep_of_a_grid_takes_arrays_and_ranges() -> None:
+    plain: dict[str, Any] = {"order": [1, 2], "p_min": [0.0, 0.5], "gamma": 0.001, "threshold": 0.2, "k": 1}
+    arrays = {**plain, "order": range(1, 3), "p_min": np.linspace(0, 0.5, 2), "k": np.int64(1)}
+    assert ready().sweep(arrays) == ready().sweep(plain)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
