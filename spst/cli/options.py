@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import spst
-from spst.cli.output import end_progress, progress
+from spst.blocks import is_pipe
+from spst.cli.output import end_progress, progress, warn_of_skipped
 from spst.errors import HyperparameterError, PatternError
 from spst.events import Events
 from spst.hyperparameters import Hyperparameters
 from spst.model import Model, load_model
 from spst.pattern import Pattern
+from spst.table import as_number
 from spst.training import TrainingSet
 
 DEFAULTS = {"p_min": 0.001, "gamma": 0.0005, "alpha": 0.001, "r": 1.05, "threshold": 0.3, "k": 5}
@@ -69,7 +71,13 @@ def add_events(parser: ArgumentParser) -> None:
     group.add_argument(
         "--columns", type=names, metavar="A,B,..", help="names of the columns of a CSV file without header"
     )
-    group.add_argument("--max-bad-rows", type=float, default=0.01, metavar="SHARE", help="0..1 (default: 0.01)")
+    group.add_argument(
+        "--max-bad-rows",
+        type=_share,
+        default=0.5,
+        metavar="SHARE",
+        help="rows that may lack a needed value, 0..1; they are skipped and counted (default: 0.5)",
+    )
 
 
 def add_hyperparameters(parser: ArgumentParser, *, lists: bool = False) -> None:
@@ -102,6 +110,13 @@ def names(text: str) -> list[str]:
     return text.split(",")
 
 
+def _share(text: str) -> float:
+    share = as_number(text)
+    if share is None or not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, not {text!r}")
+    return share
+
+
 def _values(kind: Callable[[str], Any], text: str) -> list[Any]:
     try:
         return [kind(value) for value in text.split(",")]
@@ -130,7 +145,10 @@ def _load_predicates(args: Namespace) -> None:
 def _text(value: str) -> str:
     """Content of a file, or the text itself if it looks like a pattern."""
     if os.path.isfile(value):
-        return Path(value).read_text(encoding="utf-8")
+        try:
+            return Path(value).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise PatternError(f"{value}: is no text in UTF-8: {error.reason} at byte {error.start}") from error
     if value and "(" not in value:
         raise PatternError(f"no such file: {value} (and it is no pattern: it has no parenthesis)")
     return value
@@ -142,12 +160,11 @@ def policy(args: Namespace, pattern: Pattern) -> Any:
 
 
 def open_events(args: Namespace, *, twice: bool = False) -> Callable[[], Events]:
-    """Give a function that opens the events; those of standard input only once, unless `twice` keeps them in memory."""
-    if args.events != "-":
-        return lambda: spst.read_events(args.events, args.columns)
-    if not twice:
-        return lambda: spst.read_events(sys.stdin.buffer, args.columns)
-    content = sys.stdin.buffer.read()
+    """Give a function that opens the events; those of a pipe only once, unless `twice` keeps them in memory."""
+    is_input = args.events == "-"
+    if not (twice and (is_input or is_pipe(Path(args.events)))):
+        return lambda: spst.read_events(sys.stdin.buffer if is_input else args.events, args.columns)
+    content = sys.stdin.buffer.read() if is_input else Path(args.events).read_bytes()
     return lambda: spst.read_events(io.BytesIO(content), args.columns)
 
 
@@ -173,7 +190,7 @@ def chosen_values(args: Namespace, pattern: Pattern) -> dict[str, Any]:
 def prepare(args: Namespace, pattern: Pattern, events: Events, order: int, k_max: int) -> TrainingSet:
     """Read the events once, with progress for a person."""
     try:
-        return TrainingSet.prepare(
+        prepared = TrainingSet.prepare(
             events,
             pattern,
             order=order,
@@ -187,6 +204,8 @@ def prepare(args: Namespace, pattern: Pattern, events: Events, order: int, k_max
         )
     finally:
         end_progress()
+    warn_of_skipped(prepared.rows_skipped, prepared.rows)
+    return prepared
 
 
 def provenance(args: Namespace, prepared: TrainingSet) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from spst.scoring import Score
 
 PROGRESS_ROWS = 100_000
+WORTH_A_LOOK = 0.01  # share of bad rows
 
 
 def say(*lines: str) -> None:
@@ -43,6 +44,15 @@ def end_progress() -> None:
     if sys.stderr.isatty():
         sys.stderr.write("\r\033[K")
         sys.stderr.flush()
+
+
+def warn_of_skipped(skipped: int, rows: int) -> None:
+    """Say on standard error that a share of the rows that is worth a look was bad."""
+    if skipped > WORTH_A_LOOK * rows:
+        sys.stderr.write(
+            f"warning: {skipped:,} of {rows:,} rows lack a value that is needed, and were skipped; "
+            "--max-bad-rows 0 shows the first\n"
+        )
 
 
 def number(value: float | None) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spst.errors import EventsError
 from spst.events import Events
 from spst.table import Text
 
@@ -78,7 +79,9 @@ def survey(events: Events) -> Survey:
     """Look at the first block of a file of events (which must be readable again and again)."""
     columns, rows = [], 0
     for name in events.names:
-        batch = next(events.batches({name: "text"}))
+        batch = next(events.batches({name: "text"}), None)
+        if batch is None:
+            raise EventsError(f"{events.where}: there are no rows below the header")
         text = batch.columns[name]
         assert isinstance(text, Text)
         columns.append(_column(name, text, batch.skipped))

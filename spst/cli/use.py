@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spst.cli import options
-from spst.cli.output import number, pairs, say, say_json, table
+from spst.cli.output import number, pairs, say, say_json, table, warn_of_skipped
 from spst.errors import BadRowsError
 from spst.events import Batch
 from spst.forecaster import Forecasts
@@ -142,6 +142,7 @@ def forecast(args: Namespace) -> None:
         first_bad = first_bad or batch.first_bad
     if first_bad is not None and forecaster.rows_skipped > args.max_bad_rows * rows:
         raise BadRowsError(forecaster.rows_skipped, rows, first_bad.line, first_bad.text)
+    warn_of_skipped(forecaster.rows_skipped, rows)
 
 
 def _print(args: Namespace, rows_before: int, batch: Batch, forecasts: Forecasts) -> None:

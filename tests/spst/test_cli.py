@@ -174,6 +174,16 @@ def test_score_counts_skipped_rows_up_to_the_limit(shell: Shell) -> None:
     assert "101" in refused.err  # the line
 
 
+def test_score_warns_of_many_skipped_rows_and_refuses_when_most_are_bad(shell: Shell) -> None:
+    options = ["score", "--pattern", ";(GT(value,1),LT(value,1)){order:1}", "--events", "-", "--json"]
+    some = shell(*options, stdin=b"value\n1\nx\n2\n")
+    assert (some.json["rows_skipped"], some.json["events"]) == (1, 2)
+    assert "1 of 3 rows lack a value" in some.err
+    most = shell(*options, stdin=b"value\n1\nx\ny\n")
+    assert most.code == 1
+    assert "2 of 3 rows lack a value that is needed; the first is line 3: 'x'" in most.err
+
+
 def test_holdout_scores_the_last_share(shell: Shell) -> None:
     told = shell("score", *LETTERS, "--evaluation", "holdout:0.25", "--json").json
     assert (told["events"], told["forecasts"]) == (800, 200)
@@ -247,7 +257,7 @@ def test_forecast_numbers_rows_across_resets_and_bad_rows(shell: Shell, trained:
         (4, "e2"),
     ]
     assert done.code == 0
-    refused = shell("forecast", "--model", trained, "--events", "-", "--json", stdin=text)
+    refused = shell("forecast", "--model", trained, "--events", "-", "--max-bad-rows", 0.1, "--json", stdin=text)
     assert (refused.code, len(refused.out.splitlines())) == (1, 2)
     assert "4" in refused.err
 
@@ -389,6 +399,7 @@ def test_new_writes_over_nothing_unless_forced(shell: Shell, tmp_path: Path) -> 
         ("1,2\n3,4\n", "no header"),
         ("name,kind\na,b\nc,d\n", "no pattern to suggest"),
         ("x\n1\n1\n", "no pattern"),
+        ("x\n", "no rows below the header"),
     ],
 )
 def test_new_says_why_it_can_suggest_nothing(shell: Shell, tmp_path: Path, text: str, problem: str) -> None:
@@ -415,6 +426,11 @@ def test_new_says_why_it_can_suggest_nothing(shell: Shell, tmp_path: Path, text:
         (["score", *LETTERS, "--evaluation", "last-bucket"], "two buckets"),
         (["score", *LETTERS, "--start", "leaf", "--evaluation", "holdout:0.3"], "in-sample"),
         (["score", *LETTERS, "--predicates", "no.such.module"], "no.such.module"),
+        (
+            ["score", "--pattern", ROOT / "dataflow/demo/data/glucose_2010.csv.gz", "--events", "LETTERS"],
+            "no text in UTF-8",
+        ),
+        (["score", *LETTERS, "--k", "1000000", "--order", "6", "--p-min", "0"], "look at most"),
         (["show", "nosuch.spst"], "nosuch.spst"),
         (["show", "LETTERS"], "not a model file"),
         (["train", *LETTERS, "--model", "/nosuch/folder/m.spst"], "/nosuch/folder"),
