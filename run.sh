@@ -29,8 +29,9 @@ makes_venvs() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
 # Makes an empty .venv, or ends with one line that says what helps.
 make_venv() {
-    local candidate version seen='' no_venv=''
-    for candidate in ${PYTHON:-python3.12 python3.11 python3.10 python3}; do
+    local candidate candidates=(python3.12 python3.11 python3.10 python3) version seen='' no_venv=''
+    [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+    for candidate in "${candidates[@]}"; do
         version=$(version_of "$candidate")
         if supported "$version"; then
             makes_venvs "$candidate" && break

@@ -150,6 +150,11 @@ def test_run_sh_refuses_a_chosen_interpreter_that_does_not_fit(machine: Machine,
     assert line == f"run.sh: PYTHON={chosen} is {found}; 3.10, 3.11 or 3.12 is needed"
 
 
+def test_run_sh_takes_a_chosen_interpreter_whose_path_has_a_space(machine: Machine) -> None:
+    machine.python("my python", "3.11")
+    assert machine.run(PYTHON=f"{machine.bin}/my python").stdout == "ran with 3.11: -m dataflow.demo\n"
+
+
 def test_run_sh_without_space_says_how_much_is_needed(machine: Machine) -> None:
     machine.python("python3", "3.11")
     machine.free_space(megabytes=123)
