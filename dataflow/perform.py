@@ -161,7 +161,9 @@ class Performer:
             if not files.is_intact(dataset.path, dataset.sha256):
                 copy.keep_as(dataset.file)
                 files.trust(dataset.path, dataset.sha256)
-        files.write(dataset.manifest, _manifest(dataset))
+        manifest = _manifest(dataset)
+        if not files.is_intact(dataset.manifest, hashlib.sha256(manifest).hexdigest()):
+            files.write(dataset.manifest, manifest)
         return Assembled(dataset=dataset, path=str(files.path(dataset.path)))
 
     def _lock(self, decision: Lock, files: LineFiles) -> Outcome:

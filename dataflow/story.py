@@ -36,7 +36,12 @@ def story_of(entry: Entry) -> str:
         *(f"; says {each.topic} {each.source_id}" for each in entry.outputs),
         *(f"; deletes {name}" for name in entry.deletions),
     ]
-    return " ".join(fact for fact in facts if fact)
+    return _printable(" ".join(fact for fact in facts if fact))
+
+
+def _printable(text: str) -> str:
+    """Return a text that stays on its line and commands no terminal, whatever a peer wrote."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def main(arguments: list[str] | None = None) -> int:

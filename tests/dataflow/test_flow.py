@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -209,6 +210,33 @@ def test_lines_are_kept_apart_by_key(ends: Ends) -> None:
         ("c", "error"),
     }
     assert {(model["key"], model["id"]) for model in ends.said("models")} == {("a", 1), ("b", 1)}
+
+
+SHELL = ["disk", "trust", "buckets", "rows", "assembly", "storage", "journal", "prepared", "perform", "lines", "flow"]
+"""The impure rooms behind the pure core; none imports one that stands behind it."""
+
+
+def imported(module: str) -> set[str]:
+    """Return what a module of the factory imports, wherever in it; a command line at its end is no part of it."""
+    tree = ast.parse((PROJECT / "dataflow" / f"{module}.py").read_text())
+    tree.body = [node for node in tree.body if not isinstance(node, ast.If)]
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    named = {str(node.module) for node in froms} | {
+        f"{node.module}.{name.name}" for node in froms for name in node.names
+    }
+    return named | {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+
+
+def test_imports_of_the_shell_point_one_way() -> None:
+    for place, module in enumerate(SHELL):
+        behind = {f"dataflow.{other}" for other in SHELL[place:]}
+        behind |= set() if module == "flow" else {"dataflow.connectors"}
+        assert not imported(module) & behind, f"{module} imports {imported(module) & behind}"
+
+
+@pytest.mark.parametrize("module", SHELL[:-1])
+def test_shell_knows_no_stream_processor(module: str) -> None:
+    assert not {name for name in imported(module) if name.startswith("bytewax")}
 
 
 def test_importing_the_flow_builds_nothing() -> None:

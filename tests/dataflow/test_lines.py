@@ -13,7 +13,7 @@ import pytest
 
 from dataflow import logs, metrics, perform
 from dataflow.errors import FactoryFault
-from dataflow.journal import ADOPTED, NAME, Emission, read_journal
+from dataflow.journal import ADOPTED, NAME, Emission, Entry, Journal, read_journal
 from dataflow.lines import Lines
 from dataflow.messages import Message, split_source_id
 from dataflow.state import LineState
@@ -407,6 +407,35 @@ def test_command_that_was_not_released_before_a_crash_is_released_after_it(works
     heard = restarted.feed(messages[0])
     assert heard == said
     assert restarted.states == worker.states
+
+
+# --- what lasts
+
+
+@pytest.mark.parametrize("durability", ["full", "process"])
+def test_entry_that_announces_or_deletes_something_is_always_flushed(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, durability: str
+) -> None:
+    flushed: dict[str, bool] = {}
+
+    def record(self: Journal, entry: Entry, *, durable: bool) -> None:
+        flushed[f"{entry.seq} {entry.message}"] = durable
+
+    monkeypatch.setattr(Journal, "append", record)
+    workshop.environment["FACTORY_DURABILITY"] = durability
+    Worker(workshop).feed(
+        workshop.notice(),
+        workshop.command("opt_initialise"),
+        workshop.command("opt_step", STEP),
+        workshop.command("opt_initialise", timestamp=8),  # drops the first session and its model
+    )
+    needless = durability == "full"
+    assert flushed == {
+        "1 dataset": True,
+        "2 opt_initialise": needless,
+        "3 opt_step": True,
+        "4 opt_initialise": True,
+    }
 
 
 # --- what people see

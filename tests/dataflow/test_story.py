@@ -52,6 +52,11 @@ def test_story_of_an_entry_is_one_line(decision: Decision, expected: str) -> Non
     )
 
 
+def test_story_shows_what_a_terminal_would_obey() -> None:
+    told = story_of(entry(Reject(code=Code.BAD_PARAMS, text="\x1b[2J\nforged ß")))
+    assert "text \\x1b[2J\\nforged ß" in told
+
+
 def test_story_tells_of_an_adoption() -> None:
     assert "entries before were lost" in story_of(adoption_of(LineState(seq=3), 0.0))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Workshop:
 
     root: Path
     offset: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def buckets(self) -> Path:
@@ -46,7 +47,7 @@ class Workshop:
     def config(self, more: str = "") -> Config:
         """Write the configuration, with more lines for its end, and load it."""
         (self.root / "factory.toml").write_text(CONFIG + more)
-        return load_config(self.root / "factory.toml", {})
+        return load_config(self.root / "factory.toml", self.environment)
 
     def bucket(self, number: int, content: str | None = None) -> Path:
         path = self.buckets / f"b_{number}"
