@@ -21,11 +21,13 @@ class KafkaTopics:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._sent: dict[tuple[str, int], Raw] = {}
-        self._polled: dict[str, list[bytes]] = {output: [] for output in OUTPUTS}
+        self._read: dict[str, list[bytes]] = {topic: [] for topic in OUTPUTS.values()}
+        self._polled = dict.fromkeys(OUTPUTS.values(), 0)
         for topic in (*INPUTS.values(), *OUTPUTS.values()):
             broker.make_topic(name=topic)
         self._producer = Producer(broker.client(enable_idempotence=True))
-        self._readers = {output: self._reader(topic) for output, topic in OUTPUTS.items()}
+        self._reader = Consumer(broker.client(group_id="reader", enable_auto_commit=False, auto_offset_reset="error"))
+        self._reader.assign([TopicPartition(topic, 0, 0) for topic in OUTPUTS.values()])
 
     def send(self, stream: str, message: bytes) -> None:
         """Append a message to an input, and wait until the broker has it, however long it is away."""
@@ -43,14 +45,18 @@ class KafkaTopics:
 
     def poll(self, output: str) -> list[bytes]:
         """Return the messages that are new."""
-        fresh = [message.value() or b"" for message in self._readers[output].consume(500, timeout=0)]
-        self._polled[output] += fresh
+        for message in self._reader.consume(500, timeout=0):
+            assert message.error() is None, message.error()
+            self._read[message.topic() or ""].append(message.value() or b"")
+        topic = OUTPUTS[output]
+        fresh = self._read[topic][self._polled[topic] :]
+        self._polled[topic] += len(fresh)
         return fresh
 
     def check(self) -> None:
         """Fail if a topic is not, message by message, what was polled while it grew."""
-        for output, polled in self._polled.items():
-            assert self._broker.values(OUTPUTS[output]) == polled
+        for topic, read in self._read.items():
+            assert self._broker.values(topic) == read
 
     def sent(self, position: Position) -> Raw:
         """Return the message that stands at a position."""
@@ -58,10 +64,4 @@ class KafkaTopics:
 
     def close(self) -> None:
         """Let go of the broker."""
-        for reader in self._readers.values():
-            reader.close()
-
-    def _reader(self, topic: str) -> Consumer:
-        reader = Consumer(self._broker.client(group_id="reader", enable_auto_commit=False, auto_offset_reset="error"))
-        reader.assign([TopicPartition(topic, 0, 0)])
-        return reader
+        self._reader.close()
