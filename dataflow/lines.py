@@ -16,7 +16,7 @@ from msgspec.structs import astuple
 from dataflow import logs, metrics, shutdown
 from dataflow.config import Config, JournalSettings
 from dataflow.decide import decide, releasable
-from dataflow.decisions import Decision, Outcome, Refused, Reject, Repeat, Silence, Wait
+from dataflow.decisions import Decision, Fitted, Outcome, Refused, Reject, Repeat, Silence, Wait
 from dataflow.errors import FactoryFault
 from dataflow.evolve import evolve
 from dataflow.journal import NAME, Emission, Entry, Journal, adoption_of, create_journal, entry_of, read_journal
@@ -75,6 +75,7 @@ class Lines:
         self._open[key] = line
         logs.opened(key, state.seq, len(backlog))
         metrics.backlog(len(backlog))
+        line.show()
         return line, backlog
 
 
@@ -159,6 +160,17 @@ class Line:
         while command := releasable(self.state, self._settings):
             yield from self.handle(command)
 
+    def show(self) -> None:
+        """Show an operator what the line has now."""
+        session, dataset = self.state.session, self.state.dataset
+        metrics.line(
+            self._key,
+            self.state,
+            journal_bytes=self._journal.size,
+            assembled=self._files.written_at(dataset.manifest) if dataset else None,
+            locked_since=self._files.written_at(session.dataset.lock) if session else None,
+        )
+
     def _commit(self, entry: Entry) -> None:
         """Make an entry real; one that neither announces nor deletes anything may be lost with the power."""
         self._journal.append(entry, durable=self._flush_all or bool(entry.outputs or entry.deletions))
@@ -177,13 +189,10 @@ class Line:
             metrics.assembly(watch.seconds["assemble"])
         for stage, seconds in watch.seconds.items():
             metrics.stage(stage, seconds)
+        if isinstance(outcome, Fitted) and outcome.metrics:
+            metrics.scored(self._key, outcome.metrics)
+        self.show()
         session, dataset = self.state.session, self.state.dataset
-        metrics.line(
-            self._key,
-            self.state,
-            journal_bytes=self._journal.size,
-            locked_since=self._files.written_at(session.dataset.lock) if session else None,
-        )
         refusal = decision if isinstance(decision, Reject) else outcome
         logs.handled(
             self._key,

@@ -6,7 +6,10 @@ version, lock, models, journal) is set whenever the line is opened or has handle
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -26,6 +29,10 @@ _repeats = Counter("factory_silent_repeats", "Commands that a restarted controll
 _version = Gauge("factory_dataset_version", "Version of the line's current dataset", ["key"])
 _rows = Gauge("factory_dataset_rows", "Rows of the line's current dataset", ["key"])
 _bytes = Gauge("factory_dataset_bytes", "Size of the line's current dataset", ["key"])
+_assembled = Gauge(
+    "factory_dataset_assembled_seconds", "When the line's dataset was assembled, seconds since 1970", ["key"]
+)
+_mcc = Gauge("factory_step_mcc", "MCC of the line's last step on in-sample or held-out events", ["key", "events"])
 _sessions = Gauge("factory_open_sessions", "Whether the line has an open session, so a locked dataset", ["key"])
 _locked = Gauge("factory_locked_since_seconds", "When the line's lock was taken, seconds since 1970; 0: none", ["key"])
 _models = Gauge("factory_models", "Model files that the line holds, intermediate ones too", ["key"])
@@ -73,7 +80,9 @@ def silent_repeat() -> None:
     _repeats.inc()
 
 
-def line(key: str, state: LineState, *, journal_bytes: int, locked_since: float | None) -> None:
+def line(
+    key: str, state: LineState, *, journal_bytes: int, assembled: float | None, locked_since: float | None
+) -> None:
     """Show a line as it is now.
 
     Parameters
@@ -84,19 +93,34 @@ def line(key: str, state: LineState, *, journal_bytes: int, locked_since: float 
         Its state after the newest journal entry.
     journal_bytes : int
         Size of its journal.
+    assembled : float or None
+        When its dataset was assembled, seconds since 1970.
     locked_since : float or None
         When its session's lock was taken, seconds since 1970.
     """
     if state.dataset:
-        version, rows, size = _labelled(key, _version, _rows, _bytes)
+        version, rows, size, made = _labelled(key, _version, _rows, _bytes, _assembled)
         version.set(state.dataset.version)
         rows.set(state.dataset.rows)
         size.set(state.dataset.bytes)
+        made.set(assembled or 0)
     sessions, locked, models, journal = _labelled(key, _sessions, _locked, _models, _journal)
     sessions.set(state.session is not None)
     locked.set(locked_since or 0)
     models.set(sum(name.startswith("models/") for name in state.files()))
     journal.set(journal_bytes)
+
+
+def scored(key: str, scores: Mapping[str, Any]) -> None:
+    """Show how well a step's model forecasts: the events that it learnt from, and held-out ones if there are any."""
+    held_out = "in_sample_mcc" in scores
+    _show_mcc(key, "in-sample", scores["in_sample_mcc" if held_out else "mcc"])
+    if held_out:
+        _show_mcc(key, "held-out", scores["mcc"])
+
+
+def _show_mcc(key: str, events: str, mcc: float | None) -> None:
+    _mcc.labels(key, events).set(math.nan if mcc is None else mcc)
 
 
 @cache  # looking all of them up takes a tenth of a millisecond, of the two that a step takes

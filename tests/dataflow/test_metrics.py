@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import uuid
 
 import pytest
@@ -60,20 +61,44 @@ def test_metrics_show_a_line() -> None:
         "factory_dataset_version": 3,
         "factory_dataset_rows": 20_160,
         "factory_dataset_bytes": 1_734_000,
+        "factory_dataset_assembled_seconds": 16.5,
         "factory_open_sessions": 1,
         "factory_locked_since_seconds": 17.5,
         "factory_models": 1,
         "factory_journal_bytes": 1_000,
     }
-    metrics.line(key, LineState(dataset=dataset(3), session=session), journal_bytes=1_000, locked_since=17.5)
+    metrics.line(
+        key, LineState(dataset=dataset(3), session=session), journal_bytes=1_000, assembled=16.5, locked_since=17.5
+    )
     assert {name: value(name, key=key) for name in shown} == shown
-    metrics.line(key, LineState(dataset=dataset(3)), journal_bytes=1_200, locked_since=None)
+    metrics.line(key, LineState(dataset=dataset(3)), journal_bytes=1_200, assembled=16.5, locked_since=None)
     closed = {"factory_open_sessions": 0, "factory_locked_since_seconds": 0, "factory_models": 0}
     assert {name: value(name, key=key) for name in closed} == closed
 
 
 def test_metrics_of_a_line_without_a_dataset_name_no_version() -> None:
     key = str(uuid.uuid4())
-    metrics.line(key, LineState(), journal_bytes=0, locked_since=None)
+    metrics.line(key, LineState(), journal_bytes=0, assembled=None, locked_since=None)
     assert value("factory_dataset_version", key=key) is None
     assert value("factory_open_sessions", key=key) == 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "in_sample", "held_out"),
+    [({"mcc": 0.5}, 0.5, None), ({"mcc": 0.4, "in_sample_mcc": 0.6}, 0.6, 0.4)],
+)
+def test_metrics_show_the_last_step_in_and_out_of_sample(
+    scores: dict[str, float], in_sample: float, held_out: float | None
+) -> None:
+    key = str(uuid.uuid4())
+    metrics.scored(key, scores)
+    assert value("factory_step_mcc", key=key, events="in-sample") == in_sample
+    assert value("factory_step_mcc", key=key, events="held-out") == held_out
+
+
+def test_metrics_show_an_undefined_mcc_as_no_number() -> None:
+    key = str(uuid.uuid4())
+    metrics.scored(key, {"mcc": None})
+    shown = value("factory_step_mcc", key=key, events="in-sample")
+    assert shown is not None
+    assert math.isnan(shown)
