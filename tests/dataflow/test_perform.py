@@ -38,7 +38,7 @@ from dataflow.perform import Performer, Stopwatch
 from dataflow.state import Dataset
 from dataflow.storage import LineFiles
 from spst import Hyperparameters, load_model
-from tests.dataflow.workshop import HEADER, make_workshop, rows
+from tests.dataflow.workshop import HEADER, make_workshop, rewrite, rows
 
 POINT = Hyperparameters(order=2, p_min=0.001, gamma=0.001, threshold=0.2, k=3)
 
@@ -198,7 +198,7 @@ def test_dataset_is_verified_after_a_restart(bench: Bench) -> None:
     outcome = bench.do(fit(dataset))
     assert isinstance(outcome, Refused)
     assert outcome.code == Code.DATASET_CHANGED
-    path.write_text(content)
+    rewrite(path, content.encode())
     assert isinstance(bench.do(fit(dataset)), Fitted)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,13 @@ def rows(seed: int, start: int = 0, number: int = 100) -> str:
     """Return events of three entities, in order of time."""
     rng = random.Random(seed)
     return "".join(f"{start + row},{rng.choice('AABCD')},e{rng.randint(1, 3)}\n" for row in range(number))
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Write a file once more, so that its times tell: file systems may know the time to some milliseconds only."""
+    before = path.stat().st_ctime_ns
+    while path.stat().st_ctime_ns == before:
+        path.write_bytes(content)
 
 
 @dataclass
@@ -69,6 +78,15 @@ class Workshop:
         message = decode(Raw(Position(stream, "0", self.offset), value), self.config().limits)
         assert not isinstance(message, Unreadable), message.reason
         return message
+
+
+def held_open(folder: Path) -> list[str]:
+    """Return the files below a folder that this process has open; what others of its threads have is no matter."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return [name for name in found if Path(name).is_relative_to(folder)]
 
 
 def make_workshop(root: Path) -> Workshop:
