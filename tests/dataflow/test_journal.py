@@ -26,6 +26,7 @@ from dataflow.journal import (
 from dataflow.messages import Ack, DeadLetter, ModelVersion, Output, Report, Train, encode, topic_of
 from dataflow.state import LineState
 from tests.dataflow import pure
+from tests.dataflow.workshop import held_open
 
 KEEP = JournalSettings()
 
@@ -269,13 +270,14 @@ def test_entry_is_flushed_if_it_must_last(
 
 
 def test_any_number_of_journals_holds_no_file_open(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
     writers = []
     for number in range(50):
         create_journal(tmp_path / f"{number}", "k")
         writers.append(opened(tmp_path / f"{number}"))
         writers[-1].append(entry(1))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert held_open(tmp_path) == []
+    with (tmp_path / "0").open():
+        assert held_open(tmp_path) == [str(tmp_path / "0")]
 
 
 # --- compaction
