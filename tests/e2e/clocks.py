@@ -10,6 +10,7 @@ HOUR = 3600
 
 IN_C = """
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -18,7 +19,8 @@ IN_C = """
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
     long failed = syscall(SYS_clock_gettime, clock, now);
-    if (!failed && clock == CLOCK_REALTIME && !syscall(SYS_access, getenv("SET_BACK"), F_OK)) now->tv_sec -= %d;
+    int is_back = !syscall(SYS_faccessat, AT_FDCWD, getenv("SET_BACK"), F_OK);
+    if (!failed && clock == CLOCK_REALTIME && is_back) now->tv_sec -= %d;
     return (int)failed;
 }
 
@@ -51,17 +53,22 @@ time.time_ns = lambda: real_time_ns() - back() * 10**9
 """
 
 
+def _compiles(source: Path, library: Path) -> bool:
+    """Compile, where there is a C compiler and the headers of the C library."""
+    compiler = shutil.which("cc")
+    command = [str(compiler), "-shared", "-fPIC", "-o", str(library), str(source)]
+    return compiler is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 class Clock:
     """The clock of a process that is started with `environment`."""
 
     def __init__(self, folder: Path) -> None:
         self._switch = folder / "set_back"
         self.environment = {"SET_BACK": str(self._switch)}
-        compiler = shutil.which("cc")
-        if compiler:
-            source, library = folder / "clock.c", folder / "clock.so"
-            source.write_text(IN_C % HOUR)
-            subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+        source, library = folder / "clock.c", folder / "clock.so"
+        source.write_text(IN_C % HOUR)
+        if _compiles(source, library):
             self.environment["LD_PRELOAD"] = str(library)
         else:
             (folder / "sitecustomize.py").write_text(IN_PYTHON % HOUR)

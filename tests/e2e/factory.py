@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,10 +67,21 @@ class Factory:
             self.wait()
 
     def terminate(self) -> int:
-        """SIGTERM; return the exit status."""
+        """SIGTERM, once the process is far enough to handle it; return the exit status."""
         assert self._process is not None
+        deadline = time.monotonic() + DEADLINE
+        while self.is_running() and not self._handles_sigterm(self._process.pid):
+            assert time.monotonic() < deadline, f"it does not start:\n{self.last_words()}"
+            time.sleep(0.01)
         self._process.send_signal(signal.SIGTERM)
         return self.wait()
+
+    @staticmethod
+    def _handles_sigterm(pid: int) -> bool:
+        """Ask the kernel: while a process still imports its modules, the signal would simply end it."""
+        status = Path(f"/proc/{pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
     def wait(self) -> int:
         """Return the exit status of a process that is about to end."""
