@@ -174,12 +174,22 @@ def test_demo_gives_up_with_the_factory_s_last_words(tmp_path: Path, capfd: pyte
     assert "chatty" in error
 
 
-def test_demo_ends_its_processes_on_ctrl_c(tmp_path: Path) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let processes that are started obey Ctrl-C: whatever a job in the background starts ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_demo_that_is_asked_to_end_ends_its_processes(how: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dataflow.demo", "--data-root", str(tmp_path), "--plain", "--speed", "0.001"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if "dataset 0 assembled" in line)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         _, error = process.communicate()
     assert process.returncode == 130
     assert error == "demo: interrupted\n"
