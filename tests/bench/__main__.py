@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench import flow_cases  # noqa: F401 - registers its cases
+from tests.bench import flow_cases, kafka_cases  # noqa: F401 - register their cases
 from tests.bench.cases import CASES
 from tests.bench.measure import Row
 
