@@ -13,6 +13,7 @@ from operator import attrgetter, itemgetter
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow, Stream
 from msgspec import Raw
+from msgspec.structs import astuple
 
 from dataflow import health, logs, metrics, shutdown
 from dataflow.config import Config, load_config
@@ -62,6 +63,7 @@ def _letter(decoded: Message | Unreadable) -> Emission | None:
     if not isinstance(decoded, Unreadable):
         return None
     metrics.dead_letter()
+    logs.unreadable(*astuple(decoded.position), origin=decoded.origin, reason=decoded.reason)
     letter = dead_letter(decoded)
     return Emission(topic_of(letter), letter.source_id, Raw(encode(letter)))
 

@@ -70,6 +70,13 @@ def handled(key: str, message: str, result: str, seconds: dict[str, float], **fi
     _log.info("handled", extra={"fields": fields})
 
 
+def unreadable(stream: str, partition: str, offset: int, *, origin: str, reason: str) -> None:
+    """Log the one canonical line of a message that cannot be read, so belongs to no model line."""
+    position = {"stream": stream, "partition": partition, "offset": offset}
+    fields = {"message": "unreadable", "result": "error", "position": position, "origin": origin, "reason": reason}
+    _log.info("handled", extra={"fields": fields})
+
+
 def opened(key: str, seq: int, backlog: int) -> None:
     """Log that a line was opened: the number of its newest journal entry, and how many outputs are emitted again."""
     _log.info("opened", extra={"fields": {"key": key, "seq": seq, "backlog": backlog}})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import subprocess
 import sys
@@ -195,6 +196,17 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_the_flow_goes_on(ends:
     assert letters["@commands/0/0"]["origin"] == "commands:1"
     assert letters["k/1/0"]["error_code"] == "missing_bucket"
     assert [ack["version"] for ack in ends.said("acks")] == [1]
+
+
+def test_what_cannot_be_read_is_logged_as_what_can(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
+    ends.say(COMMANDS, b'{"type":"train"}')
+    ends.command("train")
+    with caplog.at_level(logging.INFO, "dataflow"):
+        ends.run()
+    (unreadable, train) = [record.__dict__["fields"] for record in caplog.records if record.msg == "handled"]
+    assert (unreadable["message"], unreadable["position"]["offset"]) == ("unreadable", 0)
+    assert unreadable["reason"].startswith("id: expected")
+    assert (train["message"], train["error_code"]) == ("train", "no_dataset")
 
 
 def test_lines_are_kept_apart_by_key(ends: Ends) -> None:
