@@ -16,6 +16,7 @@ from dataflow.errors import FactoryFault
 from dataflow.journal import NAME, read_journal
 from dataflow.messages import Number
 from dataflow.state import Dataset, LineState, Session
+from dataflow.storage import LineFiles
 
 HEADINGS = ("KEY", "ENTRIES", "DATASET", "LOCK", "SESSION", "MODELS", "JOURNAL")
 ALL_ENTRIES = sys.maxsize
@@ -60,7 +61,7 @@ class LineView(msgspec.Struct, frozen=True, kw_only=True):
         Models of the open session's steps.
     journal_bytes : int
     problems : tuple of str
-        Files that are missing or that the line does not know; a journal that cannot be read.
+        Files that are missing, swapped, or that the line does not know; a journal that cannot be read.
     """
 
     key: str
@@ -91,6 +92,7 @@ def _view(folder: Path) -> LineView:
     if not journal.exists():
         return LineView(key=folder.name, problems=("it has no journal yet",))
     try:
+        files = LineFiles(folder.parents[1], folder.name)
         content = read_journal(journal, folder.name, beyond=ALL_ENTRIES)
     except FactoryFault as fault:
         return LineView(key=folder.name, journal_bytes=journal.stat().st_size, problems=(str(fault),))
@@ -99,12 +101,12 @@ def _view(folder: Path) -> LineView:
     return LineView(
         key=folder.name,
         entries=content.seq,
-        datasets=tuple(_dataset(folder, dataset) for dataset in _held(state)),
+        datasets=tuple(_dataset(files, dataset) for dataset in _held(state)),
         session=_session(state.session) if state.session else None,
         models=tuple(model.file for model in state.models),
         intermediates=tuple(step.file for step in steps if step.file),
         journal_bytes=journal.stat().st_size,
-        problems=_problems(folder, state),
+        problems=_problems(files, state),
     )
 
 
@@ -113,11 +115,9 @@ def _held(state: LineState) -> list[Dataset]:
     return list({dataset.file: dataset for dataset in datasets if dataset}.values())
 
 
-def _dataset(folder: Path, dataset: Dataset) -> DatasetView:
-    lock = folder / dataset.lock
-    since = (
-        datetime.fromtimestamp(lock.stat().st_mtime, timezone.utc).isoformat("T", "seconds") if lock.exists() else None
-    )
+def _dataset(files: LineFiles, dataset: Dataset) -> DatasetView:
+    locked = files.written_at(dataset.lock)
+    since = None if locked is None else datetime.fromtimestamp(locked, timezone.utc).isoformat("T", "seconds")
     return DatasetView(dataset.version, dataset.file, dataset.rows, dataset.bytes, dataset.buckets_range, since)
 
 
@@ -127,12 +127,20 @@ def _session(session: Session) -> SessionView:
     return SessionView(session.timestamp, session.dataset.file, len(session.steps), failed, min(scores, default=None))
 
 
-def _problems(folder: Path, state: LineState) -> tuple[str, ...]:
-    """Return what is missing, and what nobody holds; a file being written shows up as the latter for a moment."""
-    there = {str(path.relative_to(folder)) for path in folder.glob("*/*")}
+def _problems(files: LineFiles, state: LineState) -> tuple[str, ...]:
+    """Return what is missing, what nobody holds (for a moment a file that is being written), and what was swapped.
+
+    The factory itself verifies datasets and locks before it uses them, and uses no model: those are verified here.
+    """
+    there = {str(path.relative_to(files.folder)) for path in files.folder.glob("*/*")}
     held = state.files()
-    missing = [f"{name} is missing" for name in sorted(held - there)]
-    return tuple(missing + [f"{name} belongs to nothing" for name in sorted(there - held)])
+    announced = {f"models/{model.file}": model.sha256 for model in state.models}
+    swapped = [name for name, sha256 in announced.items() if name in there and not files.is_intact(name, sha256)]
+    return (
+        *(f"{name} is missing" for name in sorted(held - there)),
+        *(f"{name} belongs to nothing" for name in sorted(there - held)),
+        *(f"{name} is not what was announced: its hash differs" for name in swapped),
+    )
 
 
 def _row(line: LineView) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -29,7 +30,8 @@ STEPS = (
     Step(id=2, asked="x"),
     Step(id=3, asked="x", model_id=4, file="model_4.spst", f_val=-0.5),
 )
-FINAL = (FinalModel(model_id=1, file="model_1.spst", sha256="0" * 64, dataset_version=0),)
+EMPTY = hashlib.sha256(b"").hexdigest()
+FINAL = (FinalModel(model_id=1, file="model_1.spst", sha256=EMPTY, dataset_version=0),)
 BUSY = LineState(
     seq=12, dataset=dataset(3), session=Session(timestamp=20, dataset=dataset(2), steps=STEPS), models=FINAL
 )
@@ -89,16 +91,26 @@ def test_inspect_names_what_is_missing_and_what_belongs_to_nothing(
     ]
 
 
+def test_inspect_notices_a_swapped_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (make_line(tmp_path, "busy.1", BUSY) / "models/model_1.spst").write_text("somebody else's")
+    assert main([str(tmp_path)]) == 1
+    expected = "busy.1: models/model_1.spst is not what was announced: its hash differs"
+    assert capsys.readouterr().out.splitlines()[2:] == [expected]
+
+
 def test_inspect_shows_the_others_beside_a_damaged_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_line(tmp_path, "good", LineState())
     damaged = make_line(tmp_path, "damaged", BUSY) / NAME
     damaged.write_bytes(damaged.read_bytes().replace(b'"schema":1', b'"schema":2', 1))
     (tmp_path / "lines" / "begun").mkdir()
+    (tmp_path / "lines" / "no key").mkdir()
+    (tmp_path / "lines" / "no key" / NAME).touch()
     assert main([str(tmp_path)]) == 1
     out = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in out] == ["KEY", "begun", "damaged", "good", "begun:", "damaged:"]
-    assert out[4] == "begun: it has no journal yet"
-    assert "line 1: damaged" in out[5]
+    assert [line.split()[0] for line in out] == ["KEY", "begun", "damaged", "good", "no", "begun:", "damaged:", "no"]
+    assert out[5] == "begun: it has no journal yet"
+    assert "line 1: damaged" in out[6]
+    assert out[7].startswith("no key: key: expected")
 
 
 def test_inspect_says_that_there_is_nothing_to_look_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
