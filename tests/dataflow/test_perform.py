@@ -132,6 +132,9 @@ def test_version_that_comes_again_with_other_content_gets_a_name_of_its_own(benc
     assert other.file == f"dataset_version_0-{other.sha256[:8]}.csv"
     assert bench.files.is_intact(first.path, first.sha256)
     assert bench.assemble(first, other, buckets=(1, 2)).file == other.file
+    third = bench.assemble(first, other, buckets=(2,))
+    assert len({first.file, other.file, third.file}) == 3
+    assert bench.assemble(other, third, buckets=(0, 1)).file == first.file  # let go of, so free again
 
 
 def test_version_whose_dataset_is_gone_may_have_its_name_again(bench: Bench) -> None:

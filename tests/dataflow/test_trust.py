@@ -36,6 +36,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+MISSING = ("~/secret_", "", "loop_of_folders/x_")
+"""Prefixes that lead nowhere rather than elsewhere."""
+
+
 def refusal(folder: Path, prefix: str) -> RequestRejected:
     with pytest.raises(RequestRejected) as caught:
         assemble(folder, prefix, [1], None, _Nowhere())
@@ -58,6 +62,9 @@ class _Nowhere:
         "link_to_folder/secret_",
         "link_to_file_",
         "link_to_link_",
+        "link_to_itself_",
+        "loop_of_folders/x_",
+        "parts_that_lead_out_",
         "~/secret_",
         "",
     ],
@@ -68,8 +75,12 @@ def test_prefix_that_leads_elsewhere_is_refused_and_nothing_is_opened(
     (folder / "link_to_folder").symlink_to(folder.parent)
     (folder / "link_to_file_1").symlink_to(folder.parent / "secret_1")
     (folder / "link_to_link_1").symlink_to(folder / "link_to_file_1")
+    (folder / "link_to_itself_1").symlink_to("link_to_itself_1")
+    (folder / "loop_of_folders").symlink_to("inner/loop")
+    (folder / "inner" / "loop").symlink_to("../loop_of_folders")
+    (folder / "parts_that_lead_out_1_part-1").symlink_to(folder.parent / "secret_1")
     code = refusal(folder, prefix.format(tmp=folder.parent)).code
-    assert code == (Code.MISSING_BUCKET if prefix in ("~/secret_", "") else Code.UNTRUSTED_PATH)
+    assert code == (Code.MISSING_BUCKET if prefix in MISSING else Code.UNTRUSTED_PATH)
     assert opened == []
 
 
@@ -96,6 +107,15 @@ def test_what_is_no_regular_file_is_refused_and_not_opened(folder: Path, opened:
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 5000, "inner/../../../../../../../../etc/passwd"])
 def test_name_that_no_file_can_have_is_refused(folder: Path, name: str) -> None:
     assert refusal(folder, name).code in (Code.UNTRUSTED_PATH, Code.MISSING_BUCKET)
+
+
+@pytest.mark.parametrize("stem", ["[xy]_", "*_", "?_", "x_.", "(x_", "\\_"])
+def test_characters_of_globs_and_patterns_are_characters(folder: Path, stem: str) -> None:
+    (folder / "x_1").write_text("timestamp\n1\n")
+    (folder / "x_1_part-1").write_text("timestamp\n1\n")
+    assert refusal(folder, stem).code == Code.MISSING_BUCKET
+    (folder / f"{stem}1_part-1").touch()
+    assert assemble(folder, stem, [1], None, _Nowhere()).rows == 0
 
 
 def test_links_within_the_bucket_folder_are_followed(folder: Path) -> None:
