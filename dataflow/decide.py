@@ -99,7 +99,8 @@ def _is_covered(state: LineState, command: Command, settings: LineSettings) -> b
         return True
     if state.dataset is None:
         return False
-    return state.dataset.timestamp is None or timestamp <= state.dataset.timestamp + slack
+    until = state.dataset.covers_until
+    return until is None or timestamp <= until + slack
 
 
 def _assemble(state: LineState, notice: DatasetNotice, settings: LineSettings) -> Decision:

@@ -51,7 +51,7 @@ class LineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     repeats: Literal["silent", "answer"] = "silent"
     keep_models: Positive = 20
     wait_for_dataset_seconds: Annotated[float, Meta(ge=0)] | None = None
-    """A command newer than the dataset's timestamp by more than this waits; None: nothing waits. Stream time."""
+    """A command newer than what the dataset covers by more than this waits; None: nothing waits. Stream time."""
     max_order: Annotated[int, Meta(ge=0, le=MAX_ORDER)] = 6
     """Datasets are prepared for contexts up to this length."""
     k_max: Annotated[int, Meta(ge=1, le=MAX_HORIZON)] = 20

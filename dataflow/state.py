@@ -51,6 +51,11 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: Number | None = None
 
     @property
+    def covers_until(self) -> Number | None:
+        """The end of the time span: as its notice says, or else as its rows say; None if neither does."""
+        return self.last_timestamp if self.timestamp is None else self.timestamp
+
+    @property
     def path(self) -> str:
         """The dataset, relative to the line's folder."""
         return f"datasets/{self.file}"

@@ -44,6 +44,7 @@ from tests.dataflow.pure import (
 
 GATED = LineSettings(wait_for_dataset_seconds=50, limits=Limits(waiting=3))
 AT_100 = ready(dataset=dataset(timestamp=100))
+UNTIL_100 = ready(dataset=msgspec.structs.replace(dataset(), last_timestamp=100))
 OPEN_AT_151 = ready(session=session(timestamp=151), dataset=dataset(timestamp=100))
 
 
@@ -108,6 +109,8 @@ def test_repeat_without_a_kept_answer_is_silent() -> None:
         (AT_100, command(Malformed, timestamp=151, problem="unknown"), False),
         (LineState(), command(Train), True),
         (ready(), command(Train, timestamp=10**9), False),  # a dataset without a time covers everything
+        (UNTIL_100, command(Train, timestamp=150), False),
+        (UNTIL_100, command(Train, timestamp=151), True),
         (OPEN_AT_151, command(OptInitialise, timestamp=151), False),
         (OPEN_AT_151, command(Train, timestamp=151), True),
         (waiting(command(Train, offset=1), dataset=dataset()), command(OptStep, offset=2, timestamp=1), True),
