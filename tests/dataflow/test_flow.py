@@ -232,11 +232,13 @@ def imported(module: str) -> set[str]:
     """Return what a module of the factory imports, wherever in it; a command line at its end is no part of it."""
     tree = ast.parse((PROJECT / "dataflow" / f"{module}.py").read_text())
     tree.body = [node for node in tree.body if not isinstance(node, ast.If)]
-    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    named = {str(node.module) for node in froms} | {
-        f"{node.module}.{name.name}" for node in froms for name in node.names
-    }
-    return named | {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{name.name}" for name in node.names)}
+    return names
 
 
 def test_imports_of_the_shell_point_one_way() -> None:
