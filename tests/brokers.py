@@ -113,6 +113,13 @@ class Broker(ABC):
             assert time.monotonic() < deadline, f"{name} does not show"
         return name
 
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic, and wait until it is gone."""
+        self._admin.delete_topics([topic])[topic].result(DEADLINE)
+        deadline = time.monotonic() + DEADLINE
+        while topic in self._admin.list_topics(timeout=DEADLINE).topics:
+            assert time.monotonic() < deadline, f"{topic} is still there"
+
     def add_partitions(self, topic: str, total: int) -> None:
         """Give a topic more partitions."""
         self._admin.create_partitions([NewPartitions(topic, total)])[topic].result(DEADLINE)

@@ -17,7 +17,7 @@ from dataflow.decoding import decode
 from dataflow.errors import FactoryFault
 from dataflow.messages import Train, Unreadable, dead_letter
 from dataflow.settings import Limits
-from tests.brokers import NoidaDb
+from tests.brokers import ApacheKafka, NoidaDb
 from tests.dataflow.connector_contract import take, values
 from tests.dataflow.kafka_ends import Ends, wait_until
 
@@ -201,3 +201,16 @@ def test_source_of_a_topic_made_anew_is_refused(ends: Ends) -> None:
     with pytest.raises(FactoryFault, match=rf"the journals know topic {ends.name} .*, but the broker has {other.name}"):
         other.open_source()
     other.close()
+
+
+@pytest.mark.slow
+def test_source_of_a_topic_made_anew_under_its_name_is_refused(apache_kafka: ApacheKafka, tmp_path: Path) -> None:
+    ends = Ends(apache_kafka, tmp_path)
+    ends.open_source()
+    before = ends.describe().identity
+    apache_kafka.delete_topic(ends.name)
+    apache_kafka.make_topic(name=ends.name)
+    wait_until(lambda: ends.describe().identity != before, "the new topic shows")
+    with pytest.raises(FactoryFault, match=rf"the journals know topic {ends.name} .*, but the broker has {ends.name}"):
+        ends.open_source()
+    ends.close()

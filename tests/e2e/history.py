@@ -17,7 +17,7 @@ from tests.e2e.run import Run
 TIMES = {"pt", "time", "seconds"}
 """Fields that hold a duration or a time of day."""
 
-PLACES = {"offset", "origin", "size"}
+PLACES = {"partition", "offset", "origin", "size"}
 """Where an input stood, for lines interleave on a topic as their answers come; how much of it a connector looked at."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from dataflow.messages import Position, Raw
@@ -10,57 +12,70 @@ from tests.e2e.neighbours import INPUTS, OUTPUTS
 
 
 class KafkaTopics:
-    """The topics of one broker, one partition each; readers see what is committed.
+    """The topics of one broker; readers see what is committed.
 
     Parameters
     ----------
     broker : Broker
         Running, without these topics.
+    partitions : int
+        Of every topic; with several, messages carry their line's key.
     """
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._sent: dict[tuple[str, int], Raw] = {}
-        self._read: dict[str, list[bytes]] = {topic: [] for topic in OUTPUTS.values()}
-        self._polled = dict.fromkeys(OUTPUTS.values(), 0)
+    def __init__(self, broker: Broker, partitions: int = 1) -> None:
+        self._broker, self._partitions = broker, partitions
+        self._sent: dict[Position, Raw] = {}
         for topic in (*INPUTS.values(), *OUTPUTS.values()):
-            broker.make_topic(name=topic)
+            broker.make_topic(partitions, topic)
         self._producer = Producer(broker.client(enable_idempotence=True))
+        ends = [(topic, number) for topic in OUTPUTS.values() for number in range(partitions)]
+        self._read: dict[tuple[str, int], list[bytes]] = {end: [] for end in ends}
+        self._fresh: dict[str, list[bytes]] = {topic: [] for topic in OUTPUTS.values()}
         self._reader = Consumer(broker.client(group_id="reader", enable_auto_commit=False, auto_offset_reset="error"))
-        self._reader.assign([TopicPartition(topic, 0, 0) for topic in OUTPUTS.values()])
+        self._reader.assign([TopicPartition(*end, 0) for end in ends])
 
     def send(self, stream: str, message: bytes) -> None:
         """Append a message to an input, and wait until the broker has it, however long it is away."""
+        key = message.split(b'"key":"')[1].split(b'"')[0] if self._partitions > 1 else None
 
         def note(error: KafkaError | None, sent: Message) -> None:
             assert error is None, error
-            offset = sent.offset()
+            offset, partition = sent.offset(), sent.partition()
             assert offset is not None
-            origin = f"{INPUTS[stream]}[0]@{offset}"
-            position = Position(stream, "0", offset)
-            self._sent[stream, offset] = Raw(position, message, origin=origin, time=sent.timestamp()[1])
+            self._sent[Position(stream, str(partition), offset)] = Raw(
+                Position(stream, str(partition), offset),
+                message,
+                key.decode() if key else None,
+                f"{INPUTS[stream]}[{partition}]@{offset}",
+                sent.timestamp()[1],
+                self._partitions,
+            )
 
-        self._producer.produce(INPUTS[stream], message, partition=0, on_delivery=note)
+        number = zlib.crc32(key or b"") % self._partitions
+        self._producer.produce(INPUTS[stream], message, key, number, on_delivery=note)
         assert self._producer.flush(DEADLINE) == 0
 
     def poll(self, output: str) -> list[bytes]:
         """Return the messages that are new."""
         for message in self._reader.consume(500, timeout=0):
+            topic, partition, value = message.topic(), message.partition(), message.value()
             assert message.error() is None, message.error()
-            self._read[message.topic() or ""].append(message.value() or b"")
-        topic = OUTPUTS[output]
-        fresh = self._read[topic][self._polled[topic] :]
-        self._polled[topic] += len(fresh)
+            assert topic is not None
+            assert partition is not None
+            assert value is not None
+            self._read[topic, partition].append(value)
+            self._fresh[topic].append(value)
+        fresh, self._fresh[OUTPUTS[output]] = self._fresh[OUTPUTS[output]], []
         return fresh
 
     def check(self) -> None:
-        """Fail if a topic is not, message by message, what was polled while it grew."""
-        for topic, read in self._read.items():
-            assert self._broker.values(topic) == read
+        """Fail if a partition is not, message by message, what was polled while it grew."""
+        for (topic, number), read in self._read.items():
+            assert self._broker.values(topic, number) == read
 
     def sent(self, position: Position) -> Raw:
         """Return the message that stands at a position."""
-        return self._sent[position.stream, position.offset]
+        return self._sent[position]
 
     def close(self) -> None:
         """Let go of the broker."""

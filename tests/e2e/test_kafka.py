@@ -29,9 +29,11 @@ connect_timeout = 120.0
 
 
 @contextmanager
-def run_over(broker: Broker, root: Path, folder: Path, environment: dict[str, str] | None = None) -> Iterator[Run]:
+def run_over(
+    broker: Broker, root: Path, folder: Path, environment: dict[str, str] | None = None, partitions: int = 1
+) -> Iterator[Run]:
     """Begin a run of the scenario on an empty root; the factory ends with it."""
-    topics = KafkaTopics(broker)
+    topics = KafkaTopics(broker, partitions)
     given = environment or {"FACTORY_BROKERS": broker.address}
     run = Run(root, folder, {"FACTORY_CONNECTOR": "kafka", **given}, topics)
     with (folder / "settings" / "factory.toml").open("a") as file:
@@ -85,13 +87,19 @@ def test_factory_that_cannot_use_its_broker_ends_with_one_clear_line(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 5))
+@pytest.mark.parametrize(("seed", "partitions"), [(2, 1), (3, 1), (4, 3), (5, 3)])
 def test_factory_over_apache_kafka_survives_many_kills(
-    seed: int, own_kafka: ApacheKafka, root: Path, tmp_path: Path, undisturbed: History, report: Report
+    seed: int,
+    partitions: int,
+    own_kafka: ApacheKafka,
+    root: Path,
+    tmp_path: Path,
+    undisturbed: History,
+    report: Report,
 ) -> None:
-    with run_over(own_kafka, root, tmp_path) as run:
+    with run_over(own_kafka, root, tmp_path, partitions=partitions) as run:
         story = kill_on_the_way(run, own_kafka, seed, 12)
-        report(f"{story}, {finish(run, undisturbed)}")
+        report(f"{story}, {partitions} partitions, {finish(run, undisturbed)}")
 
 
 @pytest.mark.slow
