@@ -14,11 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from spst.arrays import FloatArray
 from spst.errors import HyperparameterError
-
-DECIMALS = 12
-
-FloatArray = npt.NDArray[np.float64]
+from spst.waiting import DECIMALS
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,13 @@ class Model:
         return Forecaster(self, method, **parameters)
 
     def to_bytes(self) -> bytes:
-        """Give the content of the model's file; the same model gives the same bytes."""
+        """Give the content of the model's file; the same model gives the same bytes.
+
+        Raises
+        ------
+        SpstError
+            Texts and provenance together are longer than a header that is read again.
+        """
         header = _Header(
             pattern=str(self.pattern),
             declarations=self.pattern.declarations_text,
@@ -106,7 +112,10 @@ class Model:
         }
         shapes = _arrays(header)
         typed = {name: np.ascontiguousarray(array, dtype=shapes[name][0]) for name, array in arrays.items()}
-        return container.pack(msgspec.json.format(msgspec.json.encode(header), indent=1), typed)
+        text = msgspec.json.format(msgspec.json.encode(header), indent=1)
+        if len(text) > MAX_HEADER_BYTES:
+            raise SpstError(f"pattern, alphabet and provenance have {len(text)} bytes, at most {MAX_HEADER_BYTES} fit")
+        return container.pack(text, typed)
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Write the model's file, whole or not at all.

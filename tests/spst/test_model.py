@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 import spst
 from spst import container
 from spst.errors import ModelFormatError, SpstError
-from spst.model import SCHEMA, Model, load_model, model_from_bytes
+from spst.model import MAX_HEADER_BYTES, SCHEMA, Model, load_model, model_from_bytes
 from tests import golden_cases
 
 HERE = Path(__file__).parent
@@ -134,6 +135,12 @@ def test_parts_of_different_alphabets_make_no_model() -> None:
     other = golden_cases.model("seq3_order2")
     with pytest.raises(SpstError, match="same symbols"):
         Model(SMALL.pattern, SMALL.alphabet, SMALL.automaton, other.tree, SMALL.hyperparameters)
+
+
+def test_provenance_that_no_reader_would_take_is_not_written() -> None:
+    model = replace(SMALL, provenance={"log": "x" * MAX_HEADER_BYTES})
+    with pytest.raises(SpstError, match="provenance"):
+        model.to_bytes()
 
 
 def test_tree_deeper_than_its_order_makes_no_model() -> None:

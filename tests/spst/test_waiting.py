@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spst import waiting as module
 from spst.automaton import Automaton
+from spst.errors import HyperparameterError
 from spst.tree import Tree
 from spst.waiting import DECIMALS, detection_within, transition_matrix, waiting_times, within
 from tests import naive
@@ -65,3 +67,15 @@ def test_a_longer_horizon_changes_no_earlier_step(k: int) -> None:
     np.testing.assert_array_equal(long[:, :k], waiting_times(coin, pair, k))
     np.testing.assert_array_equal(within(long, k), detection_within(coin, pair, k))
     assert (detection_within(coin, pair, k) == detection_within(coin, pair, k).round(DECIMALS)).all()
+
+
+def test_more_than_fits_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    coin = Tree(np.array([0], np.int32), np.array([-1], np.int32), np.array([[0.5, 0.5]]))
+    two_states = built(naive.Automaton([[0, 1], [0, 1]], [False, True]))
+    monkeypatch.setattr(module, "MAX_ENTRIES", 4)  # of which one step needs all
+    assert waiting_times(coin, two_states, 2).shape == (2, 2)
+    with pytest.raises(HyperparameterError, match="look at most 2 events ahead"):
+        waiting_times(coin, two_states, 3)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 3)
+    with pytest.raises(HyperparameterError, match="1 contexts in the tree times 2 states"):
+        transition_matrix(coin, two_states)
