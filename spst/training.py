@@ -20,7 +20,7 @@ from spst.arrangement import arrange
 from spst.arrays import FloatArray, IntArray
 from spst.automaton import Automaton, build_automaton
 from spst.counts import Successors, WordCounts, count_words, find_contexts
-from spst.errors import HyperparameterError, SpstError
+from spst.errors import EventsError, HyperparameterError, SpstError
 from spst.evaluation import Split, split
 from spst.events import Events
 from spst.model import Model
@@ -114,6 +114,8 @@ class TrainingSet:
             The events cannot be read or are too bad, the alphabet or automaton explodes, an argument is out of range.
         """
         buckets = [events] if isinstance(events, Events) else list(events)
+        if not buckets:
+            raise EventsError("there is no event to learn from: expected at least one bucket")
         _check_range("order", order, 0, MAX_ORDER)
         _check_range("k_max", k_max, 1, MAX_HORIZON)
         symbol_set, automaton = _language(pattern, alphabet, policy, minimise)

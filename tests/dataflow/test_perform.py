@@ -323,6 +323,16 @@ def test_dataset_without_a_needed_column_is_refused(bench: Bench) -> None:
     assert (outcome.code, "entity" in outcome.text) == (Code.BAD_DATASET, True)
 
 
+def test_dataset_without_a_row_is_refused_where_no_number_of_events_is_asked_for(bench: Bench) -> None:
+    bench.config = replace(bench.config, defaults=msgspec.structs.replace(bench.config.defaults, min_events=0))
+    bench.workshop.bucket(0, HEADER)
+    bench.workshop.bucket(1, "")
+    refused = bench.do(fit(bench.assemble()))
+    assert refused == Refused(
+        code=Code.BAD_DATASET, text="there is no event to learn from: expected at least one bucket"
+    )
+
+
 def test_events_are_counted_after_bad_rows_and_resets(bench: Bench) -> None:
     bench.workshop.bucket(1, HEADER + "-1,RESET,e1\n" * 50 + rows(1, number=19))
     outcome = bench.do(fit(bench.assemble(buckets=(1,))))
