@@ -226,17 +226,20 @@ class Killer:
         return call
 
 
-def survive(workshop: Workshop, conversation: list[Message], kills: Iterator[int], lose_store: bool) -> list[Emission]:
+def survive(
+    workshop: Workshop, conversation: list[Message], kills: Iterator[int], lose_store: bool, more: str = ""
+) -> list[Emission]:
     """Play a conversation, killed after so many calls each time; return what reached the sinks."""
     heard: list[Emission] = []
     states: dict[str, LineState] = {}
     for at in kills:
-        worker = Worker(workshop, states=None if lose_store else states)
+        worker = Worker(workshop, more, states=None if lose_store else states)
         killer = Killer(at)
         with pytest.MonkeyPatch.context() as patch:
             killer.install(patch)
             try:
                 for place, message in enumerate(conversation):
+                    worker.now = float(place) if more else 0.0
                     heard += worker.feed(message)
                     if place == len(conversation) // 2:
                         states = dict(worker.states)  # a snapshot that is older than the crash
@@ -288,6 +291,22 @@ def test_killed_again_and_again_it_gets_through(tmp_path: Path) -> None:
     heard = survive(workshop, conversation, itertools.count(20), lose_store=False)
     assert deduplicated(heard) == expected
     assert volume(workshop) == files
+
+
+@pytest.mark.parametrize("lose_store", [False, True])
+def test_killed_while_journals_are_compacted_it_gets_through(tmp_path: Path, lose_store: bool) -> None:
+    """Hardly anything is kept: what is dropped has been said, so it is neither lost nor said twice."""
+    undisturbed = make_workshop(tmp_path / "root")
+    conversation = session(undisturbed)
+    expected = Worker(undisturbed).feed(*conversation)
+    files = {name: content for name, content in volume(undisturbed).items() if not name.endswith(NAME)}
+    (tmp_path / "root").rename(tmp_path / "undisturbed")
+    workshop = make_workshop(tmp_path / "root")
+    keep = "[journal]\nentries = 1\nhours = 1e-6\n"
+    heard = survive(workshop, conversation, itertools.count(12), lose_store, keep)
+    assert deduplicated(heard) == expected
+    assert {name: content for name, content in volume(workshop).items() if not name.endswith(NAME)} == files
+    assert len(read_journal(journal(workshop), "k").entries) < len(conversation)
 
 
 def test_our_disk_failing_answers_nothing_and_is_handled_again(
