@@ -43,7 +43,7 @@ class LineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Names of the columns of buckets without a header line."""
     search_space: tuple[str, ...] = ("p_min", "gamma")
     """Hyperparameters in the order of a `params` list, by `Hyperparameters`' field names."""
-    baseline: Hyperparameters = Hyperparameters(order=2, p_min=0.001, gamma=0.0005, threshold=0.3, k=5)
+    baseline: Hyperparameters = Hyperparameters(order=2)
     """Where a command does not name a hyperparameter, this is its value."""
     min_events: Natural = 50
     max_bad_rows: Annotated[float, Meta(ge=0, le=1)] = 0.01

@@ -18,9 +18,9 @@ MAX_ORDER = 12
 MAX_HORIZON = 1_000_000  # events that a forecast may look ahead
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Hyperparameters:
-    """What a search may choose; checked on construction.
+    """What a search may choose; checked on construction. What is left out has the default that the fields show.
 
     Attributes
     ----------
@@ -28,16 +28,16 @@ class Hyperparameters:
         Length of the longest context, m.
     p_min : float, 0..1
         Contexts less probable than this are not looked at.
+    alpha : float, 0 or more
+        A context needs a symbol of probability (1 + alpha) * gamma at least.
     gamma : float, 0 <= gamma < 1
         Least probability of every symbol after smoothing; n_symbols * gamma must not exceed 1, which fitting checks.
+    r : float, 1 or more
+        That symbol's probability must be r times as large, or small, as without the context's oldest symbol.
     threshold : float, 0..1
         A forecast is positive iff its probability reaches this.
     k : int, 1 or more
         A forecast speaks about the next k events.
-    alpha : float, 0 or more
-        A context needs a symbol of probability (1 + alpha) * gamma at least.
-    r : float, 1 or more
-        That symbol's probability must be r times as large, or small, as without the context's oldest symbol.
 
     Raises
     ------
@@ -46,12 +46,12 @@ class Hyperparameters:
     """
 
     order: int
-    p_min: float
-    gamma: float
-    threshold: float
-    k: int
+    p_min: float = 0.001
     alpha: float = 0.001
+    gamma: float = 0.0005
     r: float = 1.05
+    threshold: float = 0.3
+    k: int = 5
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,7 +99,7 @@ class Model:
             n_symbols=len(self.alphabet),
             n_states=len(self.automaton.finals),
             n_nodes=len(self.tree),
-            hyperparameters=self.hyperparameters,
+            hyperparameters=self.hyperparameters.as_dict(),
             provenance=self.provenance,
         )
         arrays = {
@@ -166,7 +166,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     n_symbols: _Count
     n_states: _Count
     n_nodes: _Count
-    hyperparameters: Hyperparameters
+    hyperparameters: dict[str, int | float]
     provenance: Mapping[str, Any]
 
 
@@ -229,12 +229,16 @@ def _read_schema_1(text: bytes, members: Mapping[str, bytes]) -> Model:
         raise ModelFormatError(f"expected the arrays {', '.join(shapes)}, found {', '.join(members)[:200]}")
     arrays = {name: container.read_array(name, members[name], *shapes[name]) for name in shapes}
     pattern = parse_pattern(header.pattern, header.declarations)
+    if set(header.hyperparameters) != {each.name for each in fields(Hyperparameters)}:
+        raise ModelFormatError(
+            f"expected all hyperparameters and no other, found {sorted(header.hyperparameters)}"[:300]
+        )
     return Model(
         pattern=pattern,
         alphabet=Alphabet(_read_sentences(header.sentences), arrays["alphabet_truth"], pattern.exclusives),
         automaton=Automaton(arrays["automaton_transitions"], arrays["automaton_finals"]),
         tree=Tree(arrays["tree_parent"], arrays["tree_oldest"], arrays["tree_distribution"]),
-        hyperparameters=header.hyperparameters,
+        hyperparameters=Hyperparameters(**header.hyperparameters),  # type: ignore[arg-type]  # checked there
         provenance=header.provenance,
     )
 

@@ -74,7 +74,7 @@ def _name(data: str) -> str:
 
 def _first_score(events: spst.Events, pattern: str, declarations: str) -> tuple[Hyperparameters, TrainingSet, Score]:
     """Score with the defaults, at the threshold that turns out best."""
-    chosen = options.defaults(ORDER)
+    chosen = Hyperparameters(ORDER)
     try:
         prepared = TrainingSet.prepare(
             events,

@@ -9,11 +9,11 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import spst
 from spst.blocks import is_pipe
@@ -26,7 +26,7 @@ from spst.pattern import Pattern
 from spst.table import as_number
 from spst.training import TrainingSet
 
-DEFAULTS = {"p_min": 0.001, "gamma": 0.0005, "alpha": 0.001, "r": 1.05, "threshold": 0.3, "k": 5}
+DEFAULTS = {field.name: field.default for field in fields(Hyperparameters) if field.default is not MISSING}
 """What a hyperparameter is if the command line does not say; the order has no such default."""
 
 _MEANINGS = {
@@ -171,11 +171,6 @@ def open_events(args: Namespace, *, twice: bool = False) -> Callable[[], Events]
 def hyperparameters(args: Namespace, pattern: Pattern) -> Hyperparameters:
     """Give the hyperparameters of the options."""
     return Hyperparameters(**chosen_values(args, pattern))
-
-
-def defaults(order: int) -> Hyperparameters:
-    """Give the hyperparameters of a command line that says nothing."""
-    return Hyperparameters(order=order, **cast("dict[str, Any]", DEFAULTS))
 
 
 def chosen_values(args: Namespace, pattern: Pattern) -> dict[str, Any]:

@@ -269,7 +269,7 @@ def shape(name: str, make: Callable[[Any], Any]) -> Callable[[Header, Arrays], N
         (say(sentences=["IsEventTypePredicate(A)", "x)"]), "expected"),
         (say(sentences=["IsEventTypePredicate(B)", "IsEventTypePredicate(A)"]), "sorted"),
         (say(sentences=["IsEventTypePredicate(A)", "IsEventTypePredicate(B)),~(IsEventTypePredicate(A)"]), "form"),
-        (say(hyperparameters={"order": 1}), "header cannot be read"),
+        (say(hyperparameters={"order": 1}), "all hyperparameters"),
         (say(hyperparameters={**SMALL.hyperparameters.as_dict(), "k": 0}), "k must be"),
         (say(provenance=[]), "Expected `object`"),
         (put("automaton_transitions", (0, 0), 99), "transitions must lead to"),

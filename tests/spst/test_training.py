@@ -157,7 +157,7 @@ def test_sweep_of_a_grid_takes_arrays_and_ranges() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"order": [1], "gamma": [0.1]}, "a grid needs"),
+        ({"gamma": [0.1], "k": 1}, "a grid needs"),
         ({"order": [1], "p_min": 0, "gamma": 0, "threshold": 0, "k": 1, "depth": [2]}, "depth"),
         ({"order": [1], "p_min": 0, "gamma": 0, "threshold": [0.2, 2], "k": 1}, "threshold must be"),
         ({"order": [1], "p_min": 0, "gamma": 0, "threshold": 0.2, "k": 5}, "k must be a whole number from 1 to 4"),

@@ -110,10 +110,24 @@ def test_hyperparameter_out_of_range_is_refused(name: str, value: object, messag
         spst.Hyperparameters(**{**FINE, name: value})
 
 
+def test_hyperparameters_stand_in_the_order_of_their_meaning() -> None:
+    chosen = spst.Hyperparameters(2, 0.01, 0.5, 0.02, 1.5, 0.4, 3)
+    assert chosen.as_dict() == {
+        **FINE,
+        "order": 2,
+        "p_min": 0.01,
+        "alpha": 0.5,
+        "gamma": 0.02,
+        "r": 1.5,
+        "threshold": 0.4,
+        "k": 3,
+    }
+
+
 def test_hyperparameters_become_plain_numbers() -> None:
     chosen = spst.Hyperparameters(**{**FINE, "order": np.int64(2), "threshold": np.float32(0.5), "p_min": 1})
     assert chosen.as_dict() == {**FINE, "p_min": 1.0, "alpha": 0.001, "r": 1.05}
-    assert [type(value) for value in chosen.as_dict().values()] == [int, float, float, float, int, float, float]
+    assert [type(value) for value in chosen.as_dict().values()] == [int, float, float, float, float, float, int]
 
 
 NODES: dict[str, Any] = {
