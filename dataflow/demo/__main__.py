@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import shutil
 import signal
 import sys
 import time
@@ -21,6 +22,8 @@ from dataflow.demo.view import LiveView, PlainView, View
 
 PATIENCE = 300.0
 """Seconds without any news before the demo gives up."""
+SPACE_MB = 100
+"""What the buckets, datasets and models of a run need (about 10 MB), with room to spare."""
 _TICK = 0.05
 _INTERRUPTED = 130
 
@@ -84,6 +87,9 @@ def _make_root(chosen: Path | None) -> Path:
         raise DemoFailed(f"{root} is occupied: choose an empty or new folder with --data-root")
     for name in ("topics", "buckets", "logs"):
         (root / name).mkdir(mode=0o750, parents=True)
+    free_mb = shutil.disk_usage(root).free // 1_000_000
+    if free_mb < SPACE_MB:
+        raise DemoFailed(f"no space: {SPACE_MB} MB needed in {root}, {free_mb} MB free")
     return root
 
 

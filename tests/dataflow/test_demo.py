@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,15 @@ def test_demo_refuses_an_occupied_data_root_and_touches_nothing(
         f"demo: {tmp_path} is occupied: choose an empty or new folder with --data-root\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_demo_does_not_begin_without_space(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=6_500_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert main(["--data-root", str(tmp_path / "root")]) == 1
+    assert capsys.readouterr().err == f"demo: no space: 100 MB needed in {tmp_path}/root, 6 MB free\n"
 
 
 def test_demo_says_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
