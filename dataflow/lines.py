@@ -56,6 +56,7 @@ class Lines:
         """
         with shutdown.message_in_hand(), pulse.at_work():
             line, outputs = self._line(message.key, snapshot)
+            line.compact()
             outputs += line.release()
             if line.state.knows(message.position):
                 metrics.known_message()
@@ -171,11 +172,14 @@ class Line:
             locked_since=self._files.written_at(session.dataset.lock) if session else None,
         )
 
+    def compact(self) -> None:
+        """Let the journal drop what is too old: between messages, so that nothing goes that was not handed on yet."""
+        self._journal.compact(self._clock())
+
     def _commit(self, entry: Entry) -> None:
         """Make an entry real; one that neither announces nor deletes anything may be lost with the power."""
         self._journal.append(entry, durable=self._flush_all or bool(entry.outputs or entry.deletions))
         self._files.delete(entry.deletions)
-        self._journal.compact(entry.at)
 
     def _observe(self, message: Message, entry: Entry, decision: Decision, outcome: Outcome, watch: Stopwatch) -> None:
         result = _result(decision, outcome, entry)

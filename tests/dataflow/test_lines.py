@@ -457,6 +457,20 @@ def test_entry_that_announces_or_deletes_something_is_always_flushed(
     }
 
 
+def test_compaction_drops_nothing_that_the_same_message_brought_about(workshop: Workshop) -> None:
+    messages_ahead = [workshop.command("train") for _ in range(4)]
+    keep = WAITING + "[journal]\nentries = 1\nhours = 1e-6\n"
+    worker = Worker(workshop, keep)
+    worker.lines = Lines(workshop.config(keep), clock=itertools.count().__next__)  # whatever is written is old at once
+    worker.feed(*messages_ahead)
+    snapshots = dict(worker.states)
+    said = worker.feed(workshop.notice(timestamp=7))
+    assert codes(said) == ["acks", *["reports", "models"] * 4]
+    assert (
+        Worker(workshop, keep, states=snapshots).feed(messages_ahead[0]) == said
+    )  # a crash before anything was emitted
+
+
 # --- what people see
 
 
