@@ -56,7 +56,6 @@ class Lines:
         """
         with shutdown.message_in_hand(), pulse.at_work():
             line, outputs = self._line(message.key, snapshot)
-            line.compact()
             outputs += line.release()
             if line.state.knows(message.position):
                 metrics.known_message()
@@ -69,6 +68,7 @@ class Lines:
     def _line(self, key: str, snapshot: LineState | None) -> tuple[Line, list[Emission]]:
         """Return the line and, on its first message after a start, its backlog."""
         if line := self._open.get(key):
+            line.compact()
             return line, []
         files = LineFiles(self._config.data_root, key)
         journal, state, backlog = open_journal(files, key, snapshot, self._config.journal, self._clock)
