@@ -138,9 +138,9 @@ def with_environment(settings: KafkaSettings, environment: Mapping[str, str]) ->
         If a variable has no usable value.
     """
     given = {
-        name: environment[variable]
+        name: value
         for name in Security.__struct_fields__
-        if (variable := f"{PREFIX}{name.upper()}") in environment
+        if (value := environment.get(f"{PREFIX}{name.upper()}"))
     }
     changes: dict[str, Any] = {"security": {**msgspec.to_builtins(settings.security), **given}}
     if brokers := environment.get("FACTORY_BROKERS"):

@@ -191,8 +191,8 @@ def _passwords(settings: KafkaSettings, environment: Mapping[str, str]) -> dict[
 
 
 def _secret(variable: str, field: str, file: str | None, environment: Mapping[str, str]) -> str | None:
-    if variable in environment:
-        return environment[variable]
+    if given := environment.get(variable):
+        return given
     return None if file is None else _read(field, file).rstrip("\r\n")
 
 

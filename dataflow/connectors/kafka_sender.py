@@ -64,6 +64,7 @@ class Sender:
             self._link,
             transactional_id=self._id,
             transaction_timeout_ms=int(self._timeout * 1000),
+            message_timeout_ms=int(self._timeout * 1000),
             batch_size=min(1_000_000, topic.max_bytes),
             message_max_bytes=LARGEST_BYTES,
             linger_ms=0,
