@@ -24,8 +24,7 @@ from dataflow.decisions import Decision, Outcome
 from dataflow.disk import our_disk
 from dataflow.errors import FactoryFault
 from dataflow.messages import CommandId, Message, Output, Position, encode, topic_of
-from dataflow.state import SCHEMA as STATE_SCHEMA
-from dataflow.state import LineState
+from dataflow.state import LineState, read_state
 from dataflow.storage import READ_BYTES, draft, write_all, write_file
 
 SCHEMA = 1
@@ -85,17 +84,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         FactoryFault
             If a newer factory wrote it.
         """
-        schema = msgspec.json.decode(self.state, type=_Schema).schema
-        if schema > STATE_SCHEMA:
-            raise FactoryFault(
-                f"entry {self.seq} has a line's state of schema {schema}, this factory knows {STATE_SCHEMA} and older: "
-                "start the newer factory"
-            )
-        return msgspec.structs.replace(msgspec.json.decode(self.state, type=LineState), schema=STATE_SCHEMA)
-
-
-class _Schema(msgspec.Struct):
-    schema: int
+        return read_state(self.state, f"entry {self.seq}")
 
 
 Evolved: TypeAlias = tuple[LineState, tuple[Output, ...], tuple[str, ...]]

@@ -7,12 +7,13 @@ belongs to a line exactly as long as `LineState.files` names it: deletions are w
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
-from dataflow.errors import Code, ImpossibleTransition
+from dataflow.errors import Code, FactoryFault, ImpossibleTransition
 from dataflow.messages import Command, CommandId, Message, Number, Position, Report
 from spst.hyperparameters import Hyperparameters
 
@@ -193,6 +194,10 @@ class LineState(msgspec.Struct, frozen=True, kw_only=True):
         """Return the state itself, of which nothing ever changes: Bytewax copies every state before it pickles it."""
         return self
 
+    def __reduce__(self) -> tuple[Callable[..., LineState], tuple[bytes, str]]:
+        """Be JSON in the recovery store too: what is pickled names no class, and can be read by later code."""
+        return read_state, (msgspec.json.encode(self), "the recovery store")
+
     def knows(self, position: Position) -> bool:
         """Tell whether the message at this position was handled before."""
         return position.offset <= self.marks.get(mark_of(position), -1)
@@ -258,3 +263,31 @@ def number_of(command_id: CommandId) -> int | None:
 def mark_of(position: Position) -> str:
     """Return the name under which a position's partition stands in `LineState.marks`."""
     return f"{position.stream}/{position.partition}"
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+def read_state(content: bytes | msgspec.Raw, where: str) -> LineState:
+    """Return a state from its JSON. Recovery stores name this function: it keeps its name and its arguments.
+
+    Parameters
+    ----------
+    content : bytes
+        What any release so far has written.
+    where : str
+        Where it stands, for the complaint.
+
+    Raises
+    ------
+    FactoryFault
+        If a newer factory wrote it.
+    """
+    schema = msgspec.json.decode(content, type=_Schema).schema
+    if schema > SCHEMA:
+        raise FactoryFault(
+            f"{where} has a line's state of schema {schema}, this factory knows {SCHEMA} and older: "
+            "start the newer factory"
+        )
+    return replace(msgspec.json.decode(content, type=LineState), schema=SCHEMA)

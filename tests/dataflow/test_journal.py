@@ -211,7 +211,7 @@ def test_newer_state_is_refused_by_name_and_an_older_one_read(monkeypatch: pytes
     newer = msgspec.structs.replace(written, state=msgspec.Raw(b'{"schema":2,"seq":3,"invented":1}'))
     with pytest.raises(FactoryFault, match="schema 2, this factory knows 1"):
         newer.line_state()
-    monkeypatch.setattr(journal, "STATE_SCHEMA", 2)
+    monkeypatch.setattr("dataflow.state.SCHEMA", 2)
     assert written.line_state().schema == 2
 
 

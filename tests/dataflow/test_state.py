@@ -9,9 +9,19 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from dataflow.errors import Code, ImpossibleTransition
+from dataflow.errors import Code, FactoryFault, ImpossibleTransition
 from dataflow.messages import OptStep, Position, Report, Train
-from dataflow.state import FAILED_REMEMBERED, SCHEMA, Closed, LineState, Session, Step, impossible, number_of
+from dataflow.state import (
+    FAILED_REMEMBERED,
+    SCHEMA,
+    Closed,
+    LineState,
+    Session,
+    Step,
+    impossible,
+    number_of,
+    read_state,
+)
 from tests.dataflow.pure import command, dataset, final, point, ready, session, step, waiting
 
 FULL = ready(
@@ -171,3 +181,16 @@ def test_impossible_tells_key_entry_message_and_state() -> None:
         "state LineState(",
     ):
         assert part in story
+
+
+def test_state_in_a_recovery_store_names_a_function_and_no_class() -> None:
+    function, (content, where) = FULL.__reduce__()
+    assert (function.__module__, function.__qualname__) == ("dataflow.state", "read_state")
+    assert isinstance(content, bytes)
+    assert (function(content, where), where) == (FULL, "the recovery store")
+
+
+def test_state_of_a_newer_factory_is_refused_by_name() -> None:
+    content = b'{"schema":2,"seq":3,"invented":1}'
+    with pytest.raises(FactoryFault, match=r"^the recovery store has a line's state of schema 2, this factory knows 1"):
+        read_state(content, "the recovery store")
