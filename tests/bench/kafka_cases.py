@@ -23,7 +23,7 @@ from tests.e2e.factory import Factory
 FLOOD_RATE = 5_000
 SESSION = 15
 CONFIG = """\
-log_level = "warning"
+log_level = "info"
 [defaults]
 pattern = "port.sre"
 declarations = "port.declarations.sre"
