@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from dataflow.kafka_settings import KafkaSettings, Security
 from tests.brokers import DEADLINE, HOST, ApacheKafka
@@ -70,7 +78,7 @@ class SecuredKafka(ApacheKafka):
         return KafkaSettings(brokers=(address,), connect_timeout=DEADLINE, security=Security(**given))
 
     def allow(self, user: str, name: str, *operations: Any, kind: Any = ResourceType.TOPIC) -> None:
-        """Give a user rights."""
+        """Give a user rights, and wait until the broker acts on them."""
         pattern = ResourcePatternType.PREFIXED if kind == TRANSACTIONAL_ID else ResourcePatternType.LITERAL
         bindings = [
             AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
@@ -78,6 +86,10 @@ class SecuredKafka(ApacheKafka):
         ]
         for made in self._admin.create_acls(bindings).values():
             made.result(DEADLINE)
+        of_user = AclBindingFilter(kind, name, pattern, f"User:{user}", "*", AclOperation.ANY, AclPermissionType.ANY)
+        deadline = time.monotonic() + DEADLINE
+        while not set(bindings) <= set(self._admin.describe_acls(of_user).result(DEADLINE)):
+            assert time.monotonic() < deadline, f"{user} did not get {operations} on {name}"
 
     def topic_for(self, user: str, *operations: Any) -> str:
         """Make a topic that a user has some rights to."""
