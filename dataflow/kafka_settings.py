@@ -138,9 +138,7 @@ def with_environment(settings: KafkaSettings, environment: Mapping[str, str]) ->
         If a variable has no usable value.
     """
     given = {
-        name: value
-        for name in Security.__struct_fields__
-        if (value := environment.get(f"{PREFIX}{name.upper()}"))
+        name: value for name in Security.__struct_fields__ if (value := environment.get(f"{PREFIX}{name.upper()}"))
     }
     changes: dict[str, Any] = {"security": {**msgspec.to_builtins(settings.security), **given}}
     if brokers := environment.get("FACTORY_BROKERS"):
