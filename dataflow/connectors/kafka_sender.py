@@ -16,7 +16,7 @@ from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from dataflow import metrics
+from dataflow import metrics, shutdown
 from dataflow.connectors import Line
 from dataflow.connectors.kafka_admin import Topic
 from dataflow.connectors.kafka_client import SLICE, Clients, Link, kafka_error
@@ -32,7 +32,7 @@ WAITING = 1000
 """Lines that may wait for a transaction before the worker waits too, and the most that one transaction takes."""
 
 CLOSING = 5.0
-"""Seconds that a thread gets to end: snapshots have flushed what mattered, and a flow that failed must not hang."""
+"""Seconds that a thread gets to end, and outputs to leave after SIGTERM: a flow that ends must not hang."""
 
 LARGEST_BYTES = 1_000_000_000
 """librdkafka's own upper limit for one message: whether a message is too large is for the broker to say."""
@@ -98,8 +98,7 @@ class Sender:
             If an earlier line could not be delivered.
         """
         with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) < WAITING or self._fault)
-            self._raise_fault()
+            self._await(lambda: len(self._waiting) < WAITING)
             self._waiting.extend(lines)
             self._changed.notify_all()
 
@@ -112,8 +111,7 @@ class Sender:
             If a line could not be delivered.
         """
         with self._changed:
-            self._changed.wait_for(lambda: not (self._waiting or self._busy) or self._fault)
-            self._raise_fault()
+            self._await(lambda: not (self._waiting or self._busy))
             return self._end
 
     def close(self) -> None:
@@ -123,7 +121,17 @@ class Sender:
             self._changed.notify_all()
         self._thread.join(CLOSING)
 
-    def _raise_fault(self) -> None:
+    def _await(self, done: Callable[[], bool]) -> None:
+        """Wait for the thread, which `_changed` guards; one who was asked to end does not wait for a broker."""
+        asked = None
+        while not (done() or self._fault):
+            self._changed.wait(SLICE)
+            asked = asked or (time.monotonic() if shutdown.requested() else None)
+            if asked and time.monotonic() > asked + CLOSING:
+                self._fault = FactoryFault(
+                    f"{self._topic.name}[{self._number}]: asked to end while outputs wait for the broker "
+                    f"({self._link.explanation()}); the journals have them, the next start sends them"
+                )
         if self._fault:
             raise self._fault
 

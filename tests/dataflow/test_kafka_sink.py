@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from prometheus_client import REGISTRY
 
+from dataflow import shutdown
 from dataflow.connectors import Line
 from dataflow.errors import FactoryFault
 from tests.brokers import DEADLINE, NoidaDb
@@ -186,6 +187,20 @@ def test_sink_gives_up_once_the_outage_is_too_long(own_noida: NoidaDb, tmp_path:
     own_noida.stop(signal.SIGTERM)
     partition.write_batch([line("a/1/0")])
     with pytest.raises(FactoryFault, match=rf"{ends.name}\[0\]: cannot commit a transaction"):
+        partition.snapshot()
+    ends.close()
+
+
+@pytest.mark.slow
+def test_sink_that_is_asked_to_end_does_not_wait_for_a_broker(
+    own_noida: NoidaDb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = Ends(own_noida, tmp_path)
+    partition = ends.open_sink()
+    own_noida.stop()
+    partition.write_batch([line("a/1/0")])
+    monkeypatch.setattr(shutdown, "requested", lambda: True)
+    with pytest.raises(FactoryFault, match="asked to end while outputs wait for the broker"):
         partition.snapshot()
     ends.close()
 
