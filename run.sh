@@ -9,6 +9,8 @@ usage() {
     cat <<'HELP'
 usage: ./run.sh [demo] [OPTIONS]  a collector, a factory and a controller on a week of ship traffic (the default);
                                   ./run.sh demo --help lists the options
+       ./run.sh demo --kafka      the same over a Kafka broker that it starts itself (another 12 MB, once);
+                                  with --bootstrap HOST:PORT over a broker of yours
        ./run.sh test [PYTEST..]   the tests; -m slow for the long ones
        ./run.sh check             ruff and mypy
        ./run.sh bench [ARGS]      the benchmarks: prints a table, writes bench.json
@@ -84,6 +86,7 @@ slim() {
 stamp_for() { echo "$("$1" -V 2>&1) $(cksum <pyproject.toml) $PWD"; }
 ready() { [ "$(cat ".venv/made-for-$1" 2>/dev/null)" = "$(stamp_for "${PYTHON:-$python}")" ]; }
 need_demo() { ready dev || ready demo || install demo 400; }
+need_broker() { ready dev || ready broker || install broker 20; }
 need_dev() { ready dev || install dev 900; }
 
 # The flow with its recovery store, which is the factory's own.
@@ -103,6 +106,7 @@ fi
 case $verb in
     demo)
         need_demo
+        [[ " $* " != *" --kafka "* ]] || need_broker
         cd "$caller"
         exec "$python" -m dataflow.demo "$@"
         ;;

@@ -19,7 +19,6 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ from confluent_kafka.admin import (
     NewTopic,
     ResourceType,
 )
+
+from dataflow.demo.broker import noida_command
 
 HOST = "127.0.0.1"
 
@@ -195,11 +196,8 @@ class NoidaDb(Broker):
     """The test broker from PyPI."""
 
     def command(self) -> Sequence[str | Path]:
-        """Run the binary itself: its Python wrapper would leave it behind when killed."""
-        binary = Path(str(files("noida_db").joinpath("noida-db")))
-        binary.chmod(0o755)
-        kafka = ["--only", "kafka", "--kafka-port", str(self.port)]
-        return [binary, "start", "--data-dir", self.folder / "data", "--host", HOST, *kafka]
+        """Return the command that the demo runs, too."""
+        return noida_command(self.folder / "data", self.port)
 
 
 class ApacheKafka(Broker):

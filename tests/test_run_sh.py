@@ -116,6 +116,24 @@ def test_run_sh_adds_the_tools_for_tests_to_the_environment_of_the_demo(machine:
     assert machine.run("demo").stderr == ""
 
 
+def test_run_sh_installs_a_broker_only_for_a_demo_that_asks_for_one(machine: Machine) -> None:
+    machine.python("python3", "3.10", install="echo $6 >>installed")
+    installed = machine.project / "installed"
+    machine.run("demo", "--steps", "3")
+    assert installed.read_text() == ".[demo]\n"
+    run = machine.run("demo", "--kafka", "--steps", "3")
+    assert "installing what 'broker' needs" in run.stderr
+    assert run.stdout == "ran with 3.10: -m dataflow.demo --kafka --steps 3\n"
+    assert machine.run("demo", "--kafka").stderr == ""
+    assert installed.read_text() == ".[demo]\n.[broker]\n"
+
+
+def test_run_sh_tools_for_tests_include_the_broker(machine: Machine) -> None:
+    machine.python("python3", "3.10")
+    machine.run("test")
+    assert machine.run("demo", "--kafka").stderr == ""
+
+
 def test_run_sh_uses_uv_where_no_interpreter_fits(machine: Machine) -> None:
     machine.python("python3", "3.13")
     machine.python("standin", "3.12")

@@ -48,7 +48,7 @@ class TopicReader:
         self._consumer = clients.consumer(self._link, auto_offset_reset="earliest", enable_partition_eof=True)
 
     def read(self, number: int, offset: int, take: Callable[[Message], None]) -> int:
-        """Hand out the messages of a partition from an offset on, and return its end.
+        """Hand out the messages of a partition from an offset on, and return the offset to go on from.
 
         Parameters
         ----------
@@ -76,7 +76,8 @@ class TopicReader:
                 deadline = time.monotonic() + self._settings.outage_timeout
             elif time.monotonic() > deadline:
                 raise self._stuck(number, position, self._link.explanation())
-        return high
+        self._consumer.unassign()  # or the client goes on fetching in the background
+        return position  # beyond that end, if more came meanwhile
 
     def close(self) -> None:
         """Let go of the broker."""

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dataflow.demo.board import FEED, Board
+from dataflow.demo.broker import check_listening, own_broker
 from dataflow.demo.processes import DemoFailed, Neighbourhood
 from dataflow.demo.summary import judge, missing, show_ending, write_summary
-from dataflow.demo.topics import Topic
+from dataflow.demo.topics import Topic, topics_at
 from dataflow.demo.view import LiveView, PlainView, View
+from dataflow.errors import FactoryFault
 
 PATIENCE = 300.0
 """Seconds without any news before the demo gives up."""
@@ -32,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the demo; return the exit status: 0, 1 if something did not happen, 2 for wrong options, 130 after Ctrl-C."""
     try:
         _demo(_parsed(arguments))
-    except DemoFailed as failed:
+    except (DemoFailed, FactoryFault) as failed:
         print(f"demo: {failed}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -46,13 +51,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _demo(options: argparse.Namespace) -> None:
     begin = time.monotonic()
+    if options.bootstrap:
+        check_listening(options.bootstrap)
     root = _make_root(options.data_root)
     board = Board()
     view: View = PlainView() if options.plain or not sys.stdout.isatty() else LiveView()
-    neighbourhood = Neighbourhood(root, steps=options.steps, speed=options.speed)
     with view:
         view.say(f"data root {root}")
-        _converse(neighbourhood, {name: Topic(root, name) for name in FEED}, board, view)
+        with _broker(options, root, view) as bootstrap:
+            topics = _unused_topics(root, bootstrap)
+            neighbourhood = Neighbourhood(root, steps=options.steps, speed=options.speed, bootstrap=bootstrap)
+            _converse(neighbourhood, topics, board, view)
     ending = judge(board)
     summary = write_summary(root, board, ending, seconds=time.monotonic() - begin)
     if ending:
@@ -62,19 +71,31 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m dataflow.demo", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m dataflow.demo", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
+    )
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR", help="an empty or new folder (default: demo-data/run-N)"
     )
     parser.add_argument("--speed", type=float, default=1.0, help="days of traffic per second, at most (default: 1)")
     parser.add_argument("--steps", type=int, default=12, help="steps of the search (default: 12)")
     parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
+    transport = parser.add_mutually_exclusive_group()
+    transport.add_argument("--kafka", action="store_true", help="talk over a Kafka broker that the demo starts itself")
+    transport.add_argument("--bootstrap", metavar="HOST:PORT", help="talk over a Kafka broker of yours")
     options = parser.parse_args(arguments)
     if options.steps < 1:
         parser.error(f"--steps must be 1 or more, not {options.steps}")
     if not options.speed > 0:
         parser.error(f"--speed must be more than 0 days a second, not {options.speed}")
+    if options.bootstrap is not None and not _is_address(options.bootstrap):
+        parser.error(f"--bootstrap must be HOST:PORT, not {options.bootstrap!r}")
     return options
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdecimal() and int(port) < 1 << 16
 
 
 def _make_root(chosen: Path | None) -> Path:
@@ -85,12 +106,34 @@ def _make_root(chosen: Path | None) -> Path:
     root = root.absolute()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DemoFailed(f"{root} is occupied: choose an empty or new folder with --data-root")
-    for name in ("topics", "buckets", "logs"):
+    for name in ("buckets", "logs"):
         (root / name).mkdir(mode=0o750, parents=True)
     free_mb = shutil.disk_usage(root).free // 1_000_000
     if free_mb < SPACE_MB:
         raise DemoFailed(f"no space: {SPACE_MB} MB needed in {root}, {free_mb} MB free")
     return root
+
+
+@contextmanager
+def _broker(options: argparse.Namespace, root: Path, view: View) -> Iterator[str | None]:
+    """Yield the address of the broker that was named, or of one that ends with the block; None: talk through files."""
+    if not options.kafka:
+        yield options.bootstrap
+        return
+    with own_broker(root) as (broker, address):
+        view.say(f"broker      started as process {broker.pid}, listens on {address}")
+        yield address
+
+
+def _unused_topics(root: Path, bootstrap: str | None) -> dict[str, Topic]:
+    """Open the topics that the story is told from; none may know another one."""
+    topics = dict(zip(FEED, map(topics_at(root, bootstrap), FEED), strict=True))
+    if used := [name for name, topic in topics.items() if not topic.is_empty()]:
+        raise DemoFailed(
+            f"topics at {bootstrap} hold messages of an earlier run: {', '.join(used)}; "
+            "delete them, or let the demo start a broker of its own with --kafka"
+        )
+    return topics
 
 
 def _converse(neighbourhood: Neighbourhood, topics: dict[str, Topic], board: Board, view: View) -> None:
@@ -136,5 +179,6 @@ def _hear(topics: dict[str, Topic], board: Board) -> list[str]:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(handlers=[logging.NullHandler()])  # what a broker client has to say, the demo says in one line
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the three processes end with this one
     sys.exit(main())

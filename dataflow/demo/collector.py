@@ -10,12 +10,14 @@ import argparse
 import gzip
 import itertools
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from dataflow.demo.timetable import WINDOW, answers_before
-from dataflow.demo.topics import ACKS, DATASETS, REPORTS, Message, Topic, rest
+from dataflow.demo.topics import ACKS, DATASETS, REPORTS, Message, rest, topics_at
+from dataflow.errors import FactoryFault
 
 WEEK = Path(__file__).parent / "data" / "ny_harbor_ais_2020_12_01_07.csv.gz"
 SECONDS_A_DAY = 86_400
@@ -51,12 +53,14 @@ class Collector:
         Length of the search, for the timetable.
     speed : float
         Days of traffic per second, at most.
+    bootstrap : str, optional
+        `HOST:PORT` of the broker that has the topics; without it they are files.
     """
 
-    def __init__(self, root: Path, *, steps: int, speed: float) -> None:
+    def __init__(self, root: Path, *, steps: int, speed: float, bootstrap: str | None = None) -> None:
         self._steps, self._speed = steps, speed
         self._prefix = root / "buckets" / "day_"
-        self._datasets, self._acks, self._reports = (Topic(root, name) for name in (DATASETS, ACKS, REPORTS))
+        self._datasets, self._acks, self._reports = map(topics_at(root, bootstrap), (DATASETS, ACKS, REPORTS))
         self._ids: list[int] = []
         self._acknowledged = self._answers = 0
 
@@ -113,8 +117,12 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--speed", type=float, required=True)
+    parser.add_argument("--bootstrap")
     arguments = parser.parse_args()
-    Collector(arguments.root, steps=arguments.steps, speed=arguments.speed).run()
+    try:
+        Collector(arguments.root, steps=arguments.steps, speed=arguments.speed, bootstrap=arguments.bootstrap).run()
+    except FactoryFault as fault:
+        sys.exit(str(fault))
 
 
 if __name__ == "__main__":

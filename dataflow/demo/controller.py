@@ -17,7 +17,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import TrialState
 
 from dataflow.demo.timetable import newest_due
-from dataflow.demo.topics import ACKS, COMMANDS, DATASETS, REPORTS, Message, Topic
+from dataflow.demo.topics import ACKS, COMMANDS, DATASETS, REPORTS, Message, topics_at
+from dataflow.errors import FactoryFault
 
 SEARCH_SPACE: dict[str, BaseDistribution] = {
     "pMin": FloatDistribution(1e-5, 1e-2, log=True),
@@ -45,14 +46,15 @@ class Controller:
         The demo's data root.
     steps : int
         Length of the search.
+    bootstrap : str, optional
+        `HOST:PORT` of the broker that has the topics; without it they are files.
     """
 
-    def __init__(self, root: Path, *, steps: int) -> None:
+    def __init__(self, root: Path, *, steps: int, bootstrap: str | None = None) -> None:
         self._steps = steps
-        self._commands = Topic(root, COMMANDS)
-        self._reports = Topic(root, REPORTS).follow()
-        self._acks = Topic(root, ACKS).follow()
-        self._datasets = Topic(root, DATASETS).follow()
+        topic = topics_at(root, bootstrap)
+        self._commands = topic(COMMANDS)
+        self._reports, self._acks, self._datasets = (topic(name).follow() for name in (REPORTS, ACKS, DATASETS))
         self._sent = self._answers = 0
         self._version, self._timestamp = -1, 0
 
@@ -128,12 +130,13 @@ def main(kind: type[Controller] = Controller) -> None:
     parser = argparse.ArgumentParser(prog="python -m dataflow.demo.controller", description=__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--bootstrap")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        kind(arguments.root, steps=arguments.steps).run()
-    except Refused as refused:
-        sys.exit(str(refused))
+        kind(arguments.root, steps=arguments.steps, bootstrap=arguments.bootstrap).run()
+    except (Refused, FactoryFault) as end:
+        sys.exit(str(end))
 
 
 if __name__ == "__main__":

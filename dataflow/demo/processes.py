@@ -1,4 +1,4 @@
-"""The demo's three processes: started in sessions of their own, so that Ctrl-C reaches the demo alone, and ended by it.
+"""The demo's processes: started in sessions of their own, so that Ctrl-C reaches the demo alone, and ended by it.
 
 A factory that dies is started again, on the same data root, as a deployment would do it.
 """
@@ -10,7 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 COLLECTOR, CONTROLLER = "dataflow.demo.collector", "dataflow.demo.controller"
@@ -20,6 +21,7 @@ MAX_STARTS = 5
 """Starts of the factory before the demo gives up."""
 _GRACE = 120.0
 """Seconds that a process has to end after SIGTERM before it is killed."""
+_LOOK_AGAIN = 0.02
 
 
 class DemoFailed(Exception):  # noqa: N818 - the demo's own end, told to a person
@@ -33,15 +35,15 @@ class Process:
     ----------
     name : str
         What a person calls it; names the log.
-    command : list of str
-        Arguments of the Python interpreter.
+    command : sequence of str
+        The program and its arguments.
     root : Path
         The demo's data root; the log is `<root>/logs/<name>.log`.
     environment : Mapping of str to str
         Added to the demo's own environment.
     """
 
-    def __init__(self, name: str, command: list[str], root: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, name: str, command: Sequence[str], root: Path, environment: Mapping[str, str]) -> None:
         self.name, self._command, self._environment = name, command, dict(environment)
         self.log = root / "logs" / f"{name}.log"
         self.starts = 0
@@ -51,7 +53,7 @@ class Process:
         """Start it, once more if it ran before."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *self._command],
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -71,6 +73,14 @@ class Process:
         assert self._process is not None
         return self._process.poll()
 
+    def await_handler(self) -> None:
+        """Wait until it handles SIGTERM, or has ended: while it still imports its modules, the signal would kill it."""
+        deadline = time.monotonic() + _GRACE
+        while self._process and self._process.poll() is None and not _handles_sigterm(self._process.pid):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(_LOOK_AGAIN)
+
     def stop(self) -> int | None:
         """End it: SIGTERM, and SIGKILL if that is not enough; return the exit status, None if it was never started."""
         if self._process is None:
@@ -88,6 +98,15 @@ class Process:
         return str(json.loads(last).get("text", last)) if last.startswith("{") else last
 
 
+def _handles_sigterm(pid: int) -> bool:
+    """Ask the kernel; where it does not tell (it is not Linux), assume so."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        return True
+    caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 class Neighbourhood:
     """The factory between its collector and its controller.
 
@@ -99,22 +118,37 @@ class Neighbourhood:
         Length of the search.
     speed : float
         Days of traffic per second, at most.
+    bootstrap : str, optional
+        `HOST:PORT` of the broker over which they talk; without it they talk through files.
     """
 
-    def __init__(self, root: Path, *, steps: int, speed: float) -> None:
+    def __init__(self, root: Path, *, steps: int, speed: float, bootstrap: str | None = None) -> None:
+        connector = {"FACTORY_CONNECTOR": "kafka", "FACTORY_BROKERS": bootstrap} if bootstrap else {}
         settings = {
             "FACTORY_CONFIG": str(Path(__file__).with_name("factory.toml")),
             "FACTORY_DATA_ROOT": str(root),
             "FACTORY_CONNECTOR": "files",
+            **connector,
             "FACTORY_LOG_LEVEL": "info",  # the seconds per stage in the summary come from the log
         }
         self._recovery = root / "recovery"
-        flow = ["-m", "bytewax.run", "dataflow.flow:flow", "-r", str(self._recovery), "-s", "1", "-b", "0"]
-        common = [str(root), "--steps", str(steps)]
+        flow = [
+            sys.executable,
+            "-m",
+            "bytewax.run",
+            "dataflow.flow:flow",
+            "-r",
+            str(self._recovery),
+            "-s",
+            "1",
+            "-b",
+            "0",
+        ]
+        common = [str(root), "--steps", str(steps), *(["--bootstrap", bootstrap] if bootstrap else [])]
         self.factory = Process("factory", flow, root, settings)
         self._neighbours = [
-            Process("collector", ["-m", COLLECTOR, *common, "--speed", str(speed)], root, {}),
-            Process("controller", ["-m", CONTROLLER, *common], root, {}),
+            Process("collector", [sys.executable, "-m", COLLECTOR, *common, "--speed", str(speed)], root, {}),
+            Process("controller", [sys.executable, "-m", CONTROLLER, *common], root, {}),
         ]
 
     def start(self) -> None:
@@ -159,4 +193,5 @@ class Neighbourhood:
         """End all three; return the factory's exit status."""
         for process in self._neighbours:
             process.stop()
+        self.factory.await_handler()  # it may have been started again a moment ago
         return self.factory.stop()

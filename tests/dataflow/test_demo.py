@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,19 @@ from typing import Any
 import pytest
 
 from dataflow.config import load_config
-from dataflow.demo import collector, topics
+from dataflow.connectors import kafka_reader
+from dataflow.demo import broker, collector, topics
 from dataflow.demo.__main__ import main
 from dataflow.demo.board import Board
 from dataflow.demo.collector import WEEK, Collector, days_of
 from dataflow.demo.controller import SEARCH_SPACE, Controller, Refused
 from dataflow.demo.engine import count_announced
+from dataflow.demo.processes import Process
 from dataflow.demo.timetable import DAYS, WINDOW, answers_before, newest_due
-from dataflow.demo.topics import ACKS, COMMANDS, DATASETS, REPORTS, Message, Topic
+from dataflow.demo.topics import ACKS, COMMANDS, DATASETS, REPORTS, FileTopic, Message, topics_at
+from dataflow.errors import FactoryFault
 from dataflow.params import field_of
+from tests.brokers import HOST, NoidaDb, free_port
 
 DEMO = WEEK.parents[1]
 Answer = Callable[[Message], dict[str, Any]]
@@ -76,7 +81,7 @@ def test_count_announced(vessels: str, positive: str, detection: str, announced:
 
 
 def test_topic_hands_out_no_line_before_its_newline(root: Path) -> None:
-    topic, path = Topic(root, "reports"), root / "topics" / "reports.jsonl"
+    topic, path = FileTopic(root, "reports"), root / "topics" / "reports.jsonl"
     assert topic.new() == []
     path.write_text('{"a": 1}\n{"a"')
     assert topic.new() == [{"a": 1}]
@@ -88,7 +93,7 @@ def test_topic_hands_out_no_line_before_its_newline(root: Path) -> None:
 def test_collector_deletes_a_bucket_only_when_a_later_range_is_acknowledged(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notices, acks, reports = (Topic(root, name) for name in (DATASETS, ACKS, REPORTS))
+    notices, acks, reports = (FileTopic(root, name) for name in (DATASETS, ACKS, REPORTS))
     pending: list[Message] = []
     seen: list[int] = []
 
@@ -115,7 +120,7 @@ def test_collector_deletes_a_bucket_only_when_a_later_range_is_acknowledged(
 
 def conversation(root: Path, monkeypatch: pytest.MonkeyPatch, steps: int, answer: Answer) -> list[Message]:
     """Let the controller talk to a stand-in that answers every command; return the commands."""
-    commands, reports, acks, notices = (Topic(root, name) for name in (COMMANDS, REPORTS, ACKS, DATASETS))
+    commands, reports, acks, notices = (FileTopic(root, name) for name in (COMMANDS, REPORTS, ACKS, DATASETS))
     heard: list[Message] = []
     answers, announced = 0, 0
 
@@ -232,7 +237,7 @@ def test_demo_does_not_begin_without_space(
 def test_demo_says_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert main(["--data-root", str(tmp_path / "file" / "root")]) == 1
-    assert capsys.readouterr().err == f"demo: {tmp_path}/file/root/topics: Not a directory\n"
+    assert capsys.readouterr().err == f"demo: {tmp_path}/file/root/buckets: Not a directory\n"
 
 
 @pytest.mark.parametrize("options", [["--steps", "0"], ["--speed", "0"], ["--speed", "nan"], ["--speed", "fast"]])
@@ -241,3 +246,113 @@ def test_demo_refuses_options_out_of_range(options: list[str], capsys: pytest.Ca
         main(options)
     assert exit_.value.code == 2
     assert options[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["localhost", ":9092", "localhost:", "localhost:kafka", "localhost:65536", ""])
+def test_demo_refuses_what_is_no_address_of_a_broker(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--bootstrap", address])
+    assert exit_.value.code == 2
+    assert f"--bootstrap must be HOST:PORT, not {address!r}" in capsys.readouterr().err
+
+
+def test_demo_refuses_two_brokers(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--kafka", "--bootstrap", "localhost:9092"])
+    assert exit_.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_demo_says_that_nobody_listens_and_leaves_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"{HOST}:{free_port()}"
+    assert main(["--data-root", str(tmp_path / "root"), "--bootstrap", address]) == 1
+    assert capsys.readouterr().err == f"demo: no broker at {address}: Connection refused\n"
+    assert not (tmp_path / "root").exists()
+
+
+def test_demo_says_what_its_broker_says_when_it_does_not_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "noida_command", lambda folder, port: ["sh", "-c", "echo no luck today; exit 3"])
+    assert main(["--data-root", str(tmp_path), "--plain", "--kafka"]) == 1
+    log = tmp_path / "logs" / "broker.log"
+    assert capsys.readouterr().err == f"demo: the broker does not listen: no luck today ({log})\n"
+
+
+def test_demo_without_its_broker_installed_says_how_to_get_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "noida_db", None)
+    assert main(["--data-root", str(tmp_path), "--plain", "--kafka"]) == 1
+    assert capsys.readouterr().err == (
+        "demo: noida-db is not installed: ./run.sh demo --kafka does it, or pip install '.[broker]'\n"
+    )
+
+
+def test_demo_does_not_mix_with_an_earlier_run_at_a_broker(
+    own_noida: NoidaDb, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_noida.make_topic(3, REPORTS)
+    own_noida.send(REPORTS, b"not even JSON", partition=2)
+    assert main(["--data-root", str(tmp_path), "--plain", "--bootstrap", own_noida.address]) == 1
+    assert capsys.readouterr().err == (
+        f"demo: topics at {own_noida.address} hold messages of an earlier run: model_reports; "
+        "delete them, or let the demo start a broker of its own with --kafka\n"
+    )
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_topic_at_a_broker_hands_out_everything_once_as_a_topic_file_does(
+    own_noida: NoidaDb, root: Path, partitions: int
+) -> None:
+    own_noida.make_topic(partitions, REPORTS)
+    for topics_of in (topics_at(root, None), topics_at(root, own_noida.address)):
+        writer, reader = topics_of(REPORTS), topics_of(REPORTS)
+        assert reader.is_empty()
+        assert reader.new() == []
+        messages: list[Message] = [{"number": number} for number in range(20)]
+        for message in messages[:10]:
+            writer.send(message)
+        assert not reader.is_empty()
+        assert reader.new() == messages[:10]
+        assert reader.new() == []
+        for message in messages[10:]:
+            writer.send(message)
+        followed = reader.follow()
+        assert [next(followed) for _ in range(10)] == messages[10:]
+
+
+def test_topic_at_a_broker_repeats_no_message_that_came_while_it_looked(
+    own_noida: NoidaDb, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = topics_at(root, own_noida.address)(REPORTS)
+    messages: list[Message] = [{"number": number} for number in range(20)]
+    for message in messages:
+        topic.send(message)
+    with monkeypatch.context() as patch:
+        patch.setattr(kafka_reader, "watermarks", lambda *_: (0, 1))  # as they were before the others came
+        found = topic.new()
+    assert found + topic.new() == messages
+
+
+def test_topic_at_a_broker_says_that_it_takes_no_message(own_noida: NoidaDb, root: Path) -> None:
+    own_noida.make_topic(1, REPORTS, max_message_bytes="1000")
+    topic = topics_at(root, own_noida.address)(REPORTS)
+    with pytest.raises(FactoryFault, match="model_reports takes no message: Broker: Message size too large"):
+        topic.send({"story": "long" * 1000})
+
+
+def test_process_is_not_asked_to_end_before_it_can_hear_it(tmp_path: Path) -> None:
+    """Imports take a second: SIGTERM before the handler is there would simply end the process."""
+    program = (
+        "import signal, sys, time; time.sleep(1); signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); signal.pause()"
+    )
+    (tmp_path / "logs").mkdir()
+    process = Process("slow", [sys.executable, "-c", program], tmp_path, {})
+    process.await_handler()  # not started: nothing to wait for
+    process.start()
+    process.await_handler()
+    assert process.stop() == 7
+    process.await_handler()  # ended: nothing to wait for

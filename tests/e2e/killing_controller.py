@@ -16,8 +16,8 @@ KILLED_AFTER = (3, 6)
 class KillingController(demo.Controller):
     """Sends what the demo's controller sends."""
 
-    def __init__(self, root: Path, *, steps: int) -> None:
-        super().__init__(root, steps=steps)
+    def __init__(self, root: Path, **options: Any) -> None:
+        super().__init__(root, **options)
         self._lease, self._steps_sent = root / ".lease", 0
 
     def _send(self, command: str, timestamp: int, **fields: Any) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dataflow.demo import processes
 from dataflow.demo.__main__ import main
 from dataflow.demo.controller import SEARCH_SPACE
 from spst import load_model
+from tests.brokers import ApacheKafka
 from tests.e2e.factory import PROJECT
 from tests.e2e.killing_controller import KILLED_AFTER
 
@@ -60,6 +61,15 @@ class Run:
         lines = path.read_text().replace(str(self.root), "ROOT").splitlines() if path.exists() else []
         return [_timeless(json.loads(line)) for line in lines]
 
+    def worth(self) -> dict[str, Any]:
+        """Return the summary without times and without the data root."""
+        summary = self.summary
+        return _timeless(summary | {"final_model": str(Path(summary["final_model"]).relative_to(self.root))})
+
+    def models(self) -> dict[str, bytes]:
+        """Return the model files."""
+        return {path.name: path.read_bytes() for path in (self.root / "lines/default/models").iterdir()}
+
 
 def _timeless(message: dict[str, Any]) -> dict[str, Any]:
     if message.get("metrics"):
@@ -67,10 +77,10 @@ def _timeless(message: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in message.items() if name not in TIMES}
 
 
-def demo(root: Path) -> Run:
+def demo(root: Path, *options: str) -> Run:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        status = main(["--data-root", str(root), "--plain", "--speed", "1000"])
+        status = main(["--data-root", str(root), "--plain", "--speed", "1000", *options])
     return Run(root, status, printed.getvalue())
 
 
@@ -80,10 +90,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(processes, "CONTROLLER", "tests.e2e.killing_controller")
-        yield demo(tmp_path_factory.mktemp("killed"))
+        return demo(tmp_path_factory.mktemp("killed"))
 
 
 def test_demo_does_everything(undisturbed: Run) -> None:
@@ -145,11 +155,7 @@ def test_readme_s_transcript_has_the_shape_of_a_run(undisturbed: Run) -> None:
 def test_demo_ends_as_if_nothing_had_happened_when_its_factory_is_killed(undisturbed: Run, killed: Run) -> None:
     assert killed.status == 0, killed.printed
     assert killed.printed.count("was killed by SIGKILL; started again") == len(KILLED_AFTER)
-
-    def worth(run: Run) -> dict[str, Any]:
-        return _timeless(run.summary | {"final_model": Path(run.summary["final_model"]).relative_to(run.root)})
-
-    assert worth(killed) == worth(undisturbed)
+    assert killed.worth() == undisturbed.worth()
 
 
 @pytest.mark.parametrize("topic", ["model_reports", "model_versions", "assembly_reports", "factory_dead_letters"])
@@ -158,10 +164,33 @@ def test_demo_s_killed_factory_says_everything_once(undisturbed: Run, killed: Ru
 
 
 def test_demo_s_killed_factory_makes_the_same_models(undisturbed: Run, killed: Run) -> None:
-    def models(run: Run) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in (run.root / "lines/default/models").iterdir()}
+    assert killed.models() == undisturbed.models()
 
-    assert models(killed) == models(undisturbed)
+
+def test_demo_over_its_own_broker_does_the_same(undisturbed: Run, tmp_path: Path) -> None:
+    run = demo(tmp_path, "--kafka")
+    assert run.status == 0, run.printed
+    assert run.worth() == undisturbed.worth()
+    assert run.models() == undisturbed.models()
+    address = re.search(r"broker +started as process \d+, listens on (127\.0\.0\.1):(\d+)", run.printed)
+    assert address is not None
+    assert (tmp_path / "broker").is_dir()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((address[1], int(address[2])))
+
+
+@pytest.mark.slow
+def test_demo_over_a_broker_of_ours_does_the_same_once(
+    own_kafka: ApacheKafka, undisturbed: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = demo(tmp_path / "first", "--bootstrap", own_kafka.address)
+    assert run.status == 0, run.printed
+    assert run.worth() == undisturbed.worth()
+    assert run.models() == undisturbed.models()
+    assert demo(tmp_path / "second", "--bootstrap", own_kafka.address).status == 1
+    error = capfd.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "hold messages of an earlier run: dataset_versions, assembly_reports," in error
 
 
 def test_demo_gives_up_with_the_factory_s_last_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -183,15 +212,30 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("transport", [[], ["--kafka"]])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_demo_that_is_asked_to_end_ends_its_processes(how: signal.Signals, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dataflow.demo", "--data-root", str(tmp_path), "--plain", "--speed", "0.001"]
+def test_demo_that_is_asked_to_end_ends_its_processes(
+    how: signal.Signals, transport: list[str], tmp_path: Path
+) -> None:
+    options = ["--data-root", str(tmp_path), "--plain", "--speed", "0.001", *transport]
+    command = [sys.executable, "-m", "dataflow.demo", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        next(line for line in process.stdout if "dataset 0 assembled" in line)
+        told = _up_to("dataset 0 assembled", process.stdout)
         process.send_signal(how)
         _, error = process.communicate()
     assert process.returncode == 130
     assert error == "demo: interrupted\n"
-    with (tmp_path / ".lease").open() as lease:  # a factory that lives would hold it
-        fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for pid in re.findall(r"started as process (\d+)", told):
+        assert not Path(f"/proc/{pid}").exists()
+
+
+def _up_to(words: str, lines: Iterable[str]) -> str:
+    """Return the lines up to the one with these words."""
+    told = ""
+    for line in lines:
+        told += line
+        if words in line:
+            break
+    assert words in told
+    return told
