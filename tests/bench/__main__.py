@@ -1,8 +1,7 @@
 """Run the benchmark: every case in a process of its own, one table, and ``bench.json``.
 
-python -m tests.bench                     all cases: ten minutes, and 1.5 GB of traffic below build/bench
-python -m tests.bench --only D1,D7        some targets
-python -m tests.bench --quick             smaller sizes, for a look
+`--only D1,D7` runs some targets, `--quick` smaller sizes for a look, `--readme` also puts the table into the README. All
+of it takes about five minutes, and 1 GB of generated traffic below build/bench.
 """
 
 from __future__ import annotations
@@ -11,16 +10,31 @@ import argparse
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypedDict
 
 import msgspec
 
 from tests.bench import flow_cases, kafka_cases  # noqa: F401 - register their cases
 from tests.bench.cases import CASES
 from tests.bench.measure import Row
+
+README = Path(__file__).parents[2] / "README.md"
+TABLE = re.compile(r"(?<=<!-- begin: benchmark -->\n).*?(?=<!-- end: benchmark -->)", re.DOTALL)
+
+
+class Report(TypedDict):
+    """The content of ``bench.json``."""
+
+    machine: str
+    versions: dict[str, str]
+    date: str
+    rows: list[Row]
+
 
 PACKAGES = ("numpy", "scipy", "pyarrow", "bytewax", "msgspec", "vlmc")
 
@@ -31,6 +45,7 @@ def main() -> int:
     options.add_argument("--only", default="", help="targets to run, such as D1,D7 (default: all)")
     options.add_argument("--quick", action="store_true", help="smaller sizes: a look, not a record")
     options.add_argument("--out", type=Path, default=Path("bench.json"), help="where the figures go")
+    options.add_argument("--readme", action="store_true", help="put the table into the README")
     options.add_argument("--case", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.case:
@@ -39,6 +54,9 @@ def main() -> int:
     wanted = set(filter(None, chosen.only.split(",")))
     rows = [row for name in CASES if not wanted or name.split()[0] in wanted for row in measured(name, chosen.quick)]
     chosen.out.write_bytes(msgspec.json.format(msgspec.json.encode(report(rows)), indent=1))
+    if chosen.readme:
+        text = README.read_text()
+        README.write_text(TABLE.sub(lambda _: markdown(report(rows)), text))
     print(f"\nwritten: {chosen.out}; {sum(row.met for row in rows)} of {len(rows)} figures within their bounds")
     return 0 if all(row.met for row in rows) else 1
 
@@ -60,7 +78,18 @@ def measured(name: str, quick: bool) -> list[Row]:
     return rows
 
 
-def report(rows: list[Row]) -> dict[str, object]:
+def markdown(content: Report) -> str:
+    """The table for the README, with the machine and the date that it was measured on."""
+    lines = ["| target | what | measured | bound |", "|---|---|---|---|"]
+    for row in content["rows"]:
+        sign = "at most" if row.sense == "max" else "at least"
+        bound = "" if row.bound is None else f"{sign} {row.bound:g} {row.unit}" + ("" if row.met else ", **missed**")
+        lines.append(f"| {row.target} | {row.case} | {row.value:.3g} {row.unit} | {bound} |")
+    versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
+    return "\n".join([f"Measured on {content['date']}, {content['machine']}; {versions}.", "", *lines, ""])
+
+
+def report(rows: list[Row]) -> Report:
     """The content of ``bench.json``."""
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
