@@ -12,6 +12,12 @@ from dataflow import shutdown
 RAISE = "import os, signal; from dataflow import shutdown; shutdown.install(alone={alone}); "
 SIGTERM = "os.kill(os.getpid(), signal.SIGTERM); "
 IN_HAND = "\nwith shutdown.message_in_hand():\n    " + SIGTERM + "print('finished', flush=True)\nprint('went on')"
+NATIVE = f"""
+import ctypes, threading
+blocked = threading.Thread(target=lambda: ({SIGTERM[:-2]}, threading.Event().wait()), daemon=True)
+blocked.start()
+ctypes.CDLL(None).pthread_join(ctypes.c_ulong(blocked.ident), None)
+"""
 
 
 @pytest.mark.parametrize(
@@ -20,10 +26,11 @@ IN_HAND = "\nwith shutdown.message_in_hand():\n    " + SIGTERM + "print('finishe
         (True, "print(shutdown.requested())", "False\n"),
         (True, SIGTERM + "print(shutdown.requested())", "True\n"),
         (True, IN_HAND, "finished\nwent on\n"),
-        (False, SIGTERM + "print('went on')", ""),
+        (False, SIGTERM + "signal.pause()", ""),
         (False, IN_HAND, "finished\n"),
+        (False, NATIVE, ""),
     ],
-    ids=["none", "alone idle", "alone with a message", "cluster idle", "cluster with a message"],
+    ids=["none", "alone idle", "alone with a message", "cluster idle", "cluster with a message", "cluster forming"],
 )
 def test_sigterm_is_obeyed_after_the_message_in_hand(alone: bool, then: str, said: str) -> None:
     code = RAISE.format(alone=alone) + then

@@ -33,6 +33,7 @@ class Factory:
     """
 
     def __init__(self, root: Path, folder: Path, environment: Mapping[str, str]) -> None:
+        self._root, self._folder = root, folder
         self.log = folder / "log.jsonl"
         self._store = folder / "recovery"
         self.environment = {

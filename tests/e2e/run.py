@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.e2e.factory import DEADLINE, Factory
 from tests.e2e.neighbours import OUTPUTS, FileTopics, Topics, parse, speaker
-from tests.e2e.scenario import conversations, prepare
+from tests.e2e.scenario import KEYS, conversations, prepare
 
 LOOK_SECONDS = 0.001
 """Rest between two looks at the outputs: as often as a kill at a given moment needs."""
@@ -28,6 +28,8 @@ class Run:
         Added to the factory's environment.
     topics : Topics, optional
         Where messages go and come from; the files below the root if nothing else is said.
+    keys : sequence of str
+        The model lines.
     """
 
     def __init__(
@@ -36,15 +38,16 @@ class Run:
         folder: Path,
         environment: Mapping[str, str] | None = None,
         topics: Topics | None = None,
+        keys: Sequence[str] = KEYS,
     ) -> None:
         self.root = root
-        prepare(root, folder / "settings")
+        prepare(root, folder / "settings", keys)
         self.topics = topics or FileTopics(root / "topics")
         self.factory = Factory(root, folder, environment or {})
         self.heard: dict[str, list[dict[str, object]]] = {name: [] for name in OUTPUTS}
         self.counts: Counter[tuple[str, str]] = Counter()
         self._expected: Counter[tuple[str, str]] = Counter()
-        self._conversations = conversations(root)
+        self._conversations = conversations(root, keys)
         self._said = dict.fromkeys(self._conversations, 0)
 
     @property

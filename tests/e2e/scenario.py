@@ -8,7 +8,7 @@ that are met with silence are followed, on the same topic, by one that is answer
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,21 +42,21 @@ class Say:
     answers: tuple[str, ...]
 
 
-def prepare(root: Path, settings: Path) -> None:
+def prepare(root: Path, settings: Path, keys: Sequence[str] = KEYS) -> None:
     """Write the configuration, the pattern and every bucket of the scenario."""
     settings.mkdir(exist_ok=True)
     (settings / "factory.toml").write_text(CONFIG)
     (settings / "pattern.sre").write_text(PATTERN)
-    for key in KEYS:
+    for key in keys:
         folder = root / "buckets" / key
         folder.mkdir(parents=True)
         for bucket in range(5):
             (folder / f"b_{bucket}").write_text(_rows(random.Random(f"{key} {bucket}"), bucket))
 
 
-def conversations(root: Path) -> dict[str, tuple[Say, ...]]:
+def conversations(root: Path, keys: Sequence[str] = KEYS) -> dict[str, tuple[Say, ...]]:
     """Return what is said to every line."""
-    return {key: tuple(_conversation(_Voice(key, root))) for key in KEYS}
+    return {key: tuple(_conversation(_Voice(key, root))) for key in keys}
 
 
 def _rows(rng: random.Random, bucket: int) -> str:
