@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from dataflow.demo.processes import DemoFailed, Process
+from dataflow.errors import FactoryFault
 
 HOST = "127.0.0.1"
 PORTS = range(20_000, 32_000)
@@ -33,7 +34,7 @@ def own_broker(root: Path) -> Iterator[tuple[Process, str]]:
     Raises
     ------
     DemoFailed
-        If noida-db is not installed, or does not start.
+        If noida-db is not installed, does not start, or ends before the block does.
     """
     port = _free_port()
     # setpriv, where there is one, has the kernel end the broker even if the demo is killed
@@ -43,6 +44,10 @@ def own_broker(root: Path) -> Iterator[tuple[Process, str]]:
         broker.start()
         _await_listening(broker, port)
         yield broker, f"{HOST}:{port}"
+    except (DemoFailed, FactoryFault) as failed:
+        if broker.starts and (status := broker.status()) is not None:  # whatever failed then, failed for this reason
+            raise DemoFailed(f"the broker ended with status {status}: {broker.last_words()} ({broker.log})") from failed
+        raise
     finally:
         broker.stop()
 
@@ -118,4 +123,4 @@ def _await_listening(broker: Process, port: int) -> None:
             if probe.connect_ex((HOST, port)) == 0:
                 return
         time.sleep(_LOOK_AGAIN)
-    raise DemoFailed(f"the broker does not listen: {broker.last_words()} ({broker.log})")
+    raise DemoFailed(f"the broker does not listen within {DEADLINE:.0f} s: {broker.last_words()} ({broker.log})")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ from dataflow.demo.board import Board
 from dataflow.demo.collector import WEEK, Collector, days_of
 from dataflow.demo.controller import SEARCH_SPACE, Controller, Refused
 from dataflow.demo.engine import count_announced
-from dataflow.demo.processes import Process
+from dataflow.demo.processes import DemoFailed, Process
 from dataflow.demo.timetable import DAYS, WINDOW, answers_before, newest_due
 from dataflow.demo.topics import ACKS, COMMANDS, DATASETS, REPORTS, FileTopic, Message, topics_at
 from dataflow.errors import FactoryFault
@@ -278,7 +280,20 @@ def test_demo_says_what_its_broker_says_when_it_does_not_start(
     monkeypatch.setattr(broker, "noida_command", lambda folder, port: ["sh", "-c", "echo no luck today; exit 3"])
     assert main(["--data-root", str(tmp_path), "--plain", "--kafka"]) == 1
     log = tmp_path / "logs" / "broker.log"
-    assert capsys.readouterr().err == f"demo: the broker does not listen: no luck today ({log})\n"
+    assert capsys.readouterr().err == f"demo: the broker ended with status 3: no luck today ({log})\n"
+
+
+def test_own_broker_that_ends_by_itself_is_the_reason_for_what_fails_then(tmp_path: Path) -> None:
+    def lose_it() -> None:
+        with broker.own_broker(tmp_path) as (process, address):
+            assert topics_at(tmp_path, address)(REPORTS).is_empty()
+            os.kill(process.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            raise FactoryFault("its offsets cannot be had")
+
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(DemoFailed, match="the broker ended with status -9: "):
+        lose_it()
 
 
 def test_demo_without_its_broker_installed_says_how_to_get_it(
