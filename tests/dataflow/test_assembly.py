@@ -1,3 +1,5 @@
+"""Buckets of every shape become one canonical dataset, or are refused with nothing left behind."""
+
 from __future__ import annotations
 
 import csv

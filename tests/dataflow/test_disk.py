@@ -1,3 +1,5 @@
+"""Our own disk: its faults stop the flow, its lease keeps a second factory out."""
+
 from __future__ import annotations
 
 import errno

@@ -1,3 +1,5 @@
+"""The wired flow over Bytewax itself: what goes in, what comes out, and what a resume changes: nothing."""
+
 from __future__ import annotations
 
 import ast

@@ -1,3 +1,5 @@
+"""Liveness fails for what is stuck and for nothing else; readiness follows sources and snapshots."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""What `python -m dataflow.inspect` tells of a volume is what is there."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""Journals torn at every byte, damaged, foreign, newer and compacted."""
+
 from __future__ import annotations
 
 import errno

@@ -1,3 +1,5 @@
+"""Effects become real in one order, killed at any call; nothing is lost or said twice."""
+
 from __future__ import annotations
 
 import itertools

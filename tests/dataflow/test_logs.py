@@ -1,3 +1,5 @@
+"""One canonical line for every message, and one for the fault that stops the flow."""
+
 from __future__ import annotations
 
 import logging

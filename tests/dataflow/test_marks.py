@@ -1,3 +1,5 @@
+"""What a sink knows to have written, per owner."""
+
 from __future__ import annotations
 
 from hypothesis import given

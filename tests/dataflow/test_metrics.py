@@ -1,3 +1,5 @@
+"""Every promised metric is exported and moves when it should."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Idle sources rest, and never hold up a busy one."""
+
 from __future__ import annotations
 
 import time

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -123,8 +122,17 @@ json_values = st.recursive(
 @given(json_values | json_values.map(json.dumps))
 def test_params_of_any_shape_are_resolved_or_rejected(given_params: Any) -> None:
     for read in (resolve, resolve_or_baseline, resolve_grid):
-        with contextlib.suppress(RequestRejected):
-            read(given_params, SETTINGS)
+        code, found = _read(read, given_params)
+        assert code in {None, Code.BAD_PARAMS, Code.SWEEP_TOO_LARGE}
+        assert code or all(isinstance(each, Hyperparameters) for each in found)
+
+
+def _read(read: Callable[..., Any], given_params: Any) -> tuple[Code | None, tuple[Any, ...]]:
+    try:
+        found = read(given_params, SETTINGS)
+    except RequestRejected as rejected:
+        return rejected.code, ()
+    return None, found if isinstance(found, tuple) else (found,)
 
 
 @given(json_values | json_values.map(json.dumps))

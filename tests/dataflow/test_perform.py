@@ -1,3 +1,5 @@
+"""What is done for every decision, what is refused, and that doing it twice changes nothing."""
+
 from __future__ import annotations
 
 import ast

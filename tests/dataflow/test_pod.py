@@ -1,3 +1,5 @@
+"""A pod gets its part of the recovery store once, and no other topology's."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""Prepared datasets are bounded, reused, and the same as those made anew."""
+
 from __future__ import annotations
 
 import random

@@ -1,3 +1,5 @@
+"""Files of a line: complete under their names, with their modes, and noticed when somebody swaps them."""
+
 from __future__ import annotations
 
 import errno

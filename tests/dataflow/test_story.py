@@ -1,3 +1,5 @@
+"""The story that `python -m dataflow.journal` tells."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""Paths in messages lead below the bucket folder, or nothing is opened."""
+
 from __future__ import annotations
 
 import errno

@@ -1,3 +1,5 @@
+"""Fixtures of the tests from outside, and their verdicts in the summary."""
+
 from __future__ import annotations
 
 import shutil

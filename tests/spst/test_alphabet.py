@@ -1,3 +1,5 @@
+"""Alphabets against their definition, the reference cases, and what events can be."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Automata against a brute-force matcher, automata-lib and the reference cases."""
+
 from __future__ import annotations
 
 import csv

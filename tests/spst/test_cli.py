@@ -1,3 +1,5 @@
+"""The command line as its first user meets it, and against the reference."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,3 +1,5 @@
+"""Counts of words against the naive twin."""
+
 from __future__ import annotations
 
 import numpy as np

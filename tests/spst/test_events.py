@@ -1,3 +1,5 @@
+"""Reading events: every format, what is missing, what is bad."""
+
 from __future__ import annotations
 
 import csv

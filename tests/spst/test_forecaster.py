@@ -1,3 +1,5 @@
+"""One event at a time gives what the batch gives, across snapshots too."""
+
 from __future__ import annotations
 
 import json

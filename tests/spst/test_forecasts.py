@@ -1,3 +1,5 @@
+"""The five forecast rules, each against its naive twin."""
+
 from __future__ import annotations
 
 from typing import Any

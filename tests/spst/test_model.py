@@ -1,3 +1,5 @@
+"""Models survive their file; damage, forgery and newer schemas are refused."""
+
 from __future__ import annotations
 
 import hashlib

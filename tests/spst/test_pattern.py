@@ -1,3 +1,5 @@
+"""The language: what parses, what is refused and how, and printing that parses again."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Pictures draw the right data."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Predicates on columns: units, boundaries, what is missing, and predicates of one's own."""
+
 from __future__ import annotations
 
 import importlib.metadata

@@ -1,3 +1,5 @@
+"""The event-by-event run repeats the reference, and agrees with the fast path."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Confusion counts, measures and threshold curves against the naive twin."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Streams of symbols: encoded, joined, arranged and cached."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,3 +1,5 @@
+"""Prepared once, then fitted and scored: evaluations, sweeps, and the naive twin."""
+
 from __future__ import annotations
 
 from typing import Any

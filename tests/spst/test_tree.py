@@ -1,3 +1,5 @@
+"""Trees against the naive learner, and what no tree can be."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Waiting times against path expansion."""
+
 from __future__ import annotations
 
 import numpy as np
