@@ -9,18 +9,23 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from dataflow.buckets import parts_of
+from dataflow.buckets import CHUNK_BYTES, parts_of
 from dataflow.messages import Number
 from dataflow.rows import Block, CanonicalRows, block_of, layout_of
 from dataflow.state import Bucket
+
+BUFFERS = 3
+"""So many blocks are in hand at once: one that is read and checked while those before it are hashed."""
 
 _HASH_HERE_BYTES = 1 << 15
 """Below this, handing a block to the other thread costs more than hashing it."""
@@ -37,7 +42,7 @@ class Target(Protocol):
 class Assembly:
     """What was assembled; byte spans and totals are those of the copy.
 
-    The time span is that of the rows at the edges of every block of half a mebibyte: exact where buckets are in time
+    The time span is that of the rows at the edges of every block of a mebibyte: exact where buckets are in time
     order, and never a pass over all rows.
     """
 
@@ -83,10 +88,11 @@ class _Copy:
 
     def __init__(self, columns: tuple[str, ...] | None, target: Target, helper: ThreadPoolExecutor) -> None:
         self._configured, self._target, self._helper = columns, target, helper
+        self._buffers, self._room = self._in_turns(0), 0
         self._columns: tuple[str, ...] = ()
         self._header_bytes = self._bytes = self._rows = 0
         self._digest = hashlib.sha256()
-        self._hashing: Future[None] | None = None
+        self._hashing: deque[tuple[memoryview, Future[None]]] = deque()
         self._times: list[Number] = []
 
     def bucket(self, folder: Path, prefix: str, bucket: int) -> Bucket:
@@ -96,14 +102,16 @@ class _Copy:
             layout = layout_of(part, self._configured)
             if layout.kind != "empty":
                 self._begin(self._configured or layout.columns)
-                for block in CanonicalRows(part, layout, self._columns):
+                if part.size > self._room:
+                    self._buffers, self._room = self._in_turns(part.size), part.size
+                for block in CanonicalRows(part, layout, self._columns, self._buffers):
                     self._append(block)
         return Bucket(id=bucket, start=start, bytes=self._bytes - start, rows=self._rows - rows)
 
     def finish(self, spans: Sequence[Bucket]) -> Assembly:
         """Complete header and hash."""
         self._begin(self._configured or ())
-        self._wait_for_hash()
+        self._hash_all_but(0)
         return Assembly(
             buckets=tuple(msgspec.structs.replace(span, start=span.start + self._header_bytes) for span in spans),
             rows=self._rows,
@@ -127,18 +135,26 @@ class _Copy:
             self._write(block.content)
 
     def _write(self, content: memoryview) -> None:
-        """Hash on the other core while the target takes the content; what was written before is hashed by then."""
-        self._wait_for_hash()
+        """Hash on the other core while the target takes the content, and while the next is read and checked."""
         if len(content) < _HASH_HERE_BYTES:
+            self._hash_all_but(0)
             self._digest.update(content)
         else:
-            self._hashing = self._helper.submit(self._digest.update, content)
+            self._hash_all_but(BUFFERS - 1)
+            self._hashing.append((content, self._helper.submit(self._digest.update, content)))
         self._target.write(content)
 
-    def _wait_for_hash(self) -> None:
-        if self._hashing:
-            self._hashing.result()
-            self._hashing = None
+    def _hash_all_but(self, blocks: int) -> None:
+        """Wait until no more blocks than this still are to be hashed."""
+        while len(self._hashing) > blocks:
+            self._hashing.popleft()[1].result()
+
+    def _in_turns(self, size: int) -> Iterator[bytearray]:
+        """Yield buffers for files of at most this size, each when what it held has been hashed."""
+        for buffer in cycle([bytearray(min(size, CHUNK_BYTES) + 1) for _ in range(BUFFERS)]):
+            while any(content.obj is buffer for content, _ in self._hashing):
+                self._hash_all_but(len(self._hashing) - 1)
+            yield buffer
 
 
 def _times_at_edges(content: memoryview, columns: tuple[str, ...]) -> list[Number]:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from dataflow.errors import Code, RequestRejected
 from dataflow.trust import open_regular, resolve_below, their_file
 
-CHUNK_BYTES = 1 << 19
-"""One read: fits a core's cache, so that hashing, checking and writing do not fetch the bytes from memory again."""
+CHUNK_BYTES = 1 << 20
+"""One read: much of it stays in a core's cache while it is checked, and handing it to another thread costs little."""
 
 LONGEST_LINE = CHUNK_BYTES
 
@@ -32,9 +32,9 @@ class Lines(NamedTuple):
         """The lines' bytes."""
         return memoryview(self.buffer)[: self.size]
 
-    def has(self, byte: bytes) -> bool:
-        """Tell whether a byte occurs, at the speed of memchr."""
-        return self.buffer.find(byte, 0, self.size) >= 0
+    def has(self, content: bytes) -> bool:
+        """Tell whether something occurs; a single byte at the speed of memchr."""
+        return self.buffer.find(content, 0, self.size) >= 0
 
     def without_returns(self) -> Lines:
         """Return a copy that ends its lines with LF instead of CRLF."""
@@ -54,19 +54,23 @@ class Part(NamedTuple):
         with their_file(self.path):
             return os.pread(self.fd, size, 0)
 
-    def lines(self, start: int) -> Iterator[Lines]:
+    def lines(self, start: int, buffers: Iterator[bytearray]) -> Iterator[Lines]:
         """Yield the lines from a byte offset on; a last line that has no newline gets one.
 
-        Two buffers take turns, so that one can still be hashed while the next is read: lines stay valid until the
-        next but one are asked for.
+        Parameters
+        ----------
+        start : int
+            Byte offset.
+        buffers : iterator of bytearray
+            What is read into, each of at least `CHUNK_BYTES` or the file's size, and one byte more; lines stay valid
+            until their buffer comes again.
 
         Raises
         ------
         RequestRejected
             `bad_bucket` if a line is longer than `LONGEST_LINE`.
         """
-        buffer, other = bytearray(CHUNK_BYTES + 1), bytearray(CHUNK_BYTES + 1)
-        filled, offset = 0, start
+        buffer, filled, offset = next(buffers), 0, start
         while True:
             with their_file(self.path):
                 room = memoryview(buffer)[filled : min(CHUNK_BYTES, filled + self.size - offset)]
@@ -84,9 +88,9 @@ class Part(NamedTuple):
                 )
             if size:
                 yield Lines(buffer, size)
-            rest = filled - size
-            other[:rest] = buffer[size:filled]
-            buffer, other, filled = other, buffer, rest
+            rest = buffer[size:filled]
+            buffer, filled = next(buffers), len(rest)
+            buffer[:filled] = rest
 
 
 def parts_of(folder: Path, name: str) -> Iterator[Part]:

@@ -96,7 +96,7 @@ class Config:
     buckets : Path
         The folder that paths in messages must lie in, below the root.
     durability : "full" or "process"
-        "process" leaves out the fsyncs of what is not announced.
+        "process" leaves out the fsyncs of journal entries that announce nothing.
     log_level : str
         Least severe level that is logged.
     predicates : tuple of str

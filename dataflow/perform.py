@@ -95,12 +95,11 @@ class Performer:
     Parameters
     ----------
     config : Config
-        Where buckets are, what is flushed to the disk, how much is held in memory.
+        Where buckets are, and how much is held in memory.
     """
 
     def __init__(self, config: Config) -> None:
         self._buckets = config.buckets
-        self._flush_steps = config.durability == "full"
         self._sets = TrainingSets(config.memory)
         self._versions = _versions()
 
@@ -183,8 +182,8 @@ class Performer:
         with watch.stage("score"):
             scores = _scores(training, model, settings) if decision.purpose == "step" else {}
         with watch.stage("save"):
-            durable = self._flush_steps or decision.purpose != "step"
-            sha256 = files.write(f"models/{name}", model.to_bytes(), durable=durable)
+            announced = decision.purpose != "step"  # nothing reads an intermediate model: finalising fits anew
+            sha256 = files.write(f"models/{name}", model.to_bytes(), durable=announced)
         metrics = scores and scores | {"rows_skipped": training.rows_skipped, "seconds": watch.rounded()}
         path = str(files.path(f"models/{name}"))
         return Fitted(file=name, path=path, sha256=sha256, pt=watch.milliseconds, metrics=metrics)

@@ -130,6 +130,8 @@ class CanonicalRows:
         What it holds.
     columns : tuple of str
         The dataset's columns.
+    buffers : iterator of bytearray
+        What the part is read into.
 
     Raises
     ------
@@ -137,8 +139,8 @@ class CanonicalRows:
         `bad_bucket` if CSV lacks a column, or has one twice.
     """
 
-    def __init__(self, part: Part, layout: Layout, columns: tuple[str, ...]) -> None:
-        self._part, self._layout, self._columns = part, layout, columns
+    def __init__(self, part: Part, layout: Layout, columns: tuple[str, ...], buffers: Iterator[bytearray]) -> None:
+        self._part, self._layout, self._columns, self._buffers = part, layout, columns, buffers
         self._line = layout.line
         self._mask = np.empty(CHUNK_BYTES + 1, bool)  # made once: pages of fresh memory cost more than the check
         missing = [name for name in columns if name not in layout.columns]
@@ -146,7 +148,7 @@ class CanonicalRows:
             self._refuse(0, f"expected the columns {list(columns)} once each, found {list(layout.columns)}")
 
     def __iter__(self) -> Iterator[Block]:
-        """Yield the rows block by block; one stays valid until the next but one is asked for.
+        """Yield the rows block by block; one stays valid until its buffer comes again.
 
         Raises
         ------
@@ -155,7 +157,7 @@ class CanonicalRows:
         """
         as_it_is = self._layout.kind == "csv" and self._layout.columns == self._columns
         rewrite = self._from_json if self._layout.kind == "json" else self._from_csv
-        for lines in self._part.lines(self._layout.start):
+        for lines in self._part.lines(self._layout.start, self._buffers):
             block = _regular_block(lines, len(self._columns), self._mask) if as_it_is else None
             if block:
                 self._line += block.rows
@@ -224,34 +226,61 @@ def _regular_block(lines: Lines, fields: int, mask: npt.NDArray[np.bool_]) -> Bl
     codes = np.frombuffer(lines.view, np.uint8)
     if codes.max() >= 128 and not _is_utf8(lines.view):
         return None
-    mask = mask[: len(codes)]
-    ends = np.flatnonzero(np.equal(codes, ord("\n"), out=mask))
-    if fields == 1 and (np.diff(ends, prepend=-1) == 1).any():
+    ends, commas = (_places(codes, byte, mask) for byte in b"\n,")
+    rows = int(np.bitwise_count(ends).sum())
+    if fields == 1 and (lines.has(b"\n\n") or lines.buffer.startswith(b"\n")):
         return None  # a blank line, which no count of commas tells
-    commas = _counts_before(np.equal(codes, ord(","), out=mask), ends)
-    regular = np.array_equal(commas, np.arange(1, len(ends) + 1) * (fields - 1))
-    return Block(lines.view, len(ends)) if regular else None
+    return Block(lines.view, rows) if _each_row_has(fields - 1, commas, ends) else None
 
 
-def _counts_before(mask: npt.NDArray[np.bool_], places: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
-    """Return how often the mask is true before each of the places; bit by bit, which is fast.
+def _places(codes: npt.NDArray[np.uint8], byte: int, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
+    """Return where a byte occurs, a bit each: place p is bit p % 64 of word p // 64.
 
     Parameters
     ----------
-    mask : bool, shape (n,)
-    places : int, shape (n_places,)
+    codes : uint8, shape (n,)
+    mask : bool, shape (at least n,)
+        Scratch.
 
     Returns
     -------
-    int64, shape (n_places,)
+    uint64, shape (n // 64 + 1,)
     """
-    words = np.zeros(len(mask) // 64 + 1, dtype="<u8")
-    packed = np.packbits(mask, bitorder="little")
+    words = np.zeros(len(codes) // 64 + 1, dtype="<u8")
+    packed = np.packbits(np.equal(codes, byte, out=mask[: len(codes)]), bitorder="little")
     words.view(np.uint8)[: len(packed)] = packed
-    up_to_word = np.cumsum(np.bitwise_count(words), dtype=np.int64)
-    word, bit = places >> 6, (places & 63).astype(np.uint64)
-    counts: npt.NDArray[np.int64] = up_to_word[word] - np.bitwise_count(words[word] >> bit)
-    return counts
+    return words
+
+
+def _each_row_has(number: int, commas: npt.NDArray[np.uint64], ends: npt.NDArray[np.uint64]) -> bool:
+    """Tell whether every row has so many commas, a word of 64 places at a time.
+
+    Counts are kept modulo the smallest integer type that holds the number, because bytes are fast. Nothing is lost by
+    it: were every row right but for a multiple of the modulus, none could have fewer than the number, and the total,
+    which is exact, leaves none more.
+
+    Parameters
+    ----------
+    number : int
+        What every row must have.
+    commas, ends : uint64, shape (n_words,)
+        Places of commas and of the rows' ends; the last place of all is an end.
+    """
+    commas_here, rows_here = np.bitwise_count(commas), np.bitwise_count(ends)
+    if commas_here.sum() != number * rows_here.sum():
+        return False
+    kind = np.min_scalar_type(number)
+    each = kind.type(number)
+    owed_here = rows_here * each - commas_here
+    owed = np.cumsum(owed_here, dtype=np.int64).astype(kind) - owed_here + each
+    for _ in range(rows_here.max(initial=0)):  # each turn checks the first end that a word still has
+        first = ends & -ends
+        wrong = np.bitwise_count(commas & (first - np.uint64(1))) != owed
+        if (wrong & (first != 0)).any():
+            return False
+        ends = ends ^ first
+        owed += each
+    return True
 
 
 def block_of(rows: Iterable[Sequence[str]]) -> Block:

@@ -72,7 +72,7 @@ class Alphabet:
                 f"expected at least one symbol that tells the truth of {len(self.sentences)} sentences, "
                 f"found a truth table of shape {self.truth.shape}"
             )
-        if sorted(map(str, set(self.sentences))) != list(map(str, self.sentences)):
+        if sorted(map(str, set(self.sentences))) != list(self.texts):
             raise AlphabetError("the sentences of an alphabet must be different and sorted by their text")
         if len(np.unique(self.truth, axis=0)) != len(self.truth):
             raise AlphabetError("two symbols of the alphabet are equal")
@@ -80,6 +80,11 @@ class Alphabet:
 
     def __len__(self) -> int:
         return len(self.truth)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """The sentences as text."""
+        return tuple(map(str, self.sentences))
 
     @cached_property
     def columns(self) -> dict[str, Kind]:

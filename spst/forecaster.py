@@ -247,7 +247,7 @@ class _Snapshot(msgspec.Struct, frozen=True):
 
 def _fingerprint(alphabet: Alphabet, automaton: Automaton) -> str:
     """SHA-256 of what gives a standing its meaning: the symbols' numbers and the states' numbers."""
-    digest = hashlib.sha256("\n".join(map(str, alphabet.sentences)).encode())
+    digest = hashlib.sha256("\n".join(alphabet.texts).encode())
     for array in (alphabet.truth, automaton.transitions, automaton.finals):
         digest.update(repr(array.shape).encode() + array.tobytes())
     return digest.hexdigest()

@@ -95,7 +95,7 @@ class Model:
         header = _Header(
             pattern=str(self.pattern),
             declarations=self.pattern.declarations_text,
-            sentences=tuple(map(str, self.alphabet.sentences)),
+            sentences=self.alphabet.texts,
             n_symbols=len(self.alphabet),
             n_states=len(self.automaton.finals),
             n_nodes=len(self.tree),

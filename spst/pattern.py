@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal, TypeAlias
 
 from spst.errors import PatternError
@@ -116,7 +116,7 @@ class Pattern:
         """The columns that the predicates need and their kinds; `partition_by` and time are not among them."""
         return needed_columns(self.predicates)
 
-    @property
+    @cached_property
     def declarations_text(self) -> str:
         """The extras and exclusive sets as text that parses to them again."""
         extras = [f"+({','.join(map(str, self.extras))})"] if self.extras else []

@@ -5,19 +5,23 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
+import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataflow import buckets, rows
+from dataflow import assembly, buckets, rows
 from dataflow.assembly import Assembly, assemble
 from dataflow.errors import Code, RequestRejected
 from dataflow.state import Bucket
@@ -226,6 +230,46 @@ def test_assembly_refuses_lines_longer_than_a_block(folder: Path, monkeypatch: p
     assert "at most" in refused(folder, [1]).text
     monkeypatch.setattr(rows, "HEAD_BYTES", 16)
     assert "line 1" in refused(folder, [1]).text
+
+
+@given(
+    number=st.sampled_from([0, 1, 2, 63, 255, 256, 300]),
+    surpluses=st.lists(st.sampled_from([0, 0, 0, 0, 1, -1, 256, -256]), min_size=1, max_size=40),
+    width=st.integers(0, 80),
+)
+def test_block_is_regular_only_if_each_row_has_as_many_commas(number: int, surpluses: list[int], width: int) -> None:
+    """Counts are kept modulo 256: rows that are off by it, and rows that make up for each other, are told all the same."""
+    counts = [max(0, number + surplus) for surplus in surpluses]
+    text = "".join("x" * width + "," * count + "y\n" for count in counts).encode()
+    lines = buckets.Lines(bytearray(text), len(text))
+    block = rows._regular_block(lines, number + 1, np.empty(len(text), bool))
+    regular = all(count == number for count in counts)
+    assert (block is not None and block.rows == len(counts)) == regular
+
+
+class LaggingHash:
+    """SHA-256 that is still at work when the next blocks are read."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def update(self, content: memoryview) -> None:
+        time.sleep(0.002)
+        self._digest.update(content)
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+def test_hash_that_lags_behind_takes_what_was_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly, "hashlib", SimpleNamespace(sha256=LaggingHash))
+    monkeypatch.setattr(assembly, "_HASH_HERE_BYTES", 0)
+    monkeypatch.setattr(buckets, "CHUNK_BYTES", 64)
+    numbers = itertools.count(100)
+    for bucket, lines in enumerate((20, 1, 3, 9, 2, 30)):
+        (folder / f"b_{bucket}").write_text(HEADER + "".join(f"{next(numbers)},a,1\n" for _ in range(lines)))
+    content, made = run(folder, list(range(6)))  # which compares the hashes
+    assert (content.count("\n"), made.rows) == (66, 65)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import textwrap
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import pytest
@@ -426,23 +426,19 @@ def test_our_disk_failing_is_no_answer(bench: Bench, monkeypatch: pytest.MonkeyP
         before = bench.there()
 
 
-@pytest.mark.parametrize(("durability", "flushes"), [("full", 2), ("process", 0)])
-def test_intermediate_models_are_flushed_only_if_everything_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Literal["full", "process"], flushes: int
+@pytest.mark.parametrize(("purpose", "flushes"), [("step", 0), ("train", 2), ("finalise", 2)])
+def test_model_is_flushed_with_its_name_unless_it_is_intermediate(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, purpose: Purpose, flushes: int
 ) -> None:
-    bench = Bench(tmp_path)
-    bench.performer = Performer(replace(bench.config, durability=durability))
     dataset = locked(bench)
     flushed: list[int] = []
     monkeypatch.setattr(os, "fsync", flushed.append)
-    bench.do(fit(dataset, "step"))
+    bench.do(fit(dataset, purpose))
     assert len(flushed) == flushes
-    bench.do(fit(dataset, "finalise", model_id=2))
-    assert len(flushed) == flushes + 2
 
 
 def test_nothing_is_read_or_written_between_preparing_and_saving(bench: Bench) -> None:
-    """Of a step on a prepared dataset, the only file opened is the model's draft, and then its folder to be flushed."""
+    """Of a step on a prepared dataset, the only file opened is the model's draft."""
     dataset = locked(bench)
     bench.do(fit(dataset, "step"))  # Python and its libraries load what they need on first use
     opened: list[str] = []
@@ -455,7 +451,7 @@ def test_nothing_is_read_or_written_between_preparing_and_saving(bench: Bench) -
     sys.addaudithook(audit)
     bench.do(fit(dataset, "step", model_id=2))
     recording = False
-    assert opened == [".draft", "models"]
+    assert opened == [".draft"]
 
 
 def test_fitting_names_no_files_between_preparing_and_saving() -> None:
