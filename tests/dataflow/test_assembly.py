@@ -238,7 +238,7 @@ def test_assembly_refuses_lines_longer_than_a_block(folder: Path, monkeypatch: p
     width=st.integers(0, 80),
 )
 def test_block_is_regular_only_if_each_row_has_as_many_commas(number: int, surpluses: list[int], width: int) -> None:
-    """Counts are kept modulo 256: rows that are off by it, and rows that make up for each other, are told all the same."""
+    """Counts are kept modulo 256: rows that are off by it, or make up for each other, are told all the same."""
     counts = [max(0, number + surplus) for surplus in surpluses]
     text = "".join("x" * width + "," * count + "y\n" for count in counts).encode()
     lines = buckets.Lines(bytearray(text), len(text))
