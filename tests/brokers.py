@@ -255,7 +255,9 @@ class ApacheKafka(Broker):
     def _format(self, scram: Mapping[str, str]) -> None:
         lines = [f"{name}={value}\n" for name, value in self._properties.items()]
         (self.folder / "server.properties").write_text("".join(lines))
+        # One identity in 64 begins with a hyphen: apart from its option it would be taken for one.
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        config = ("-c", "server.properties")
         users = [
             argument
             for user, password in scram.items()
@@ -263,7 +265,7 @@ class ApacheKafka(Broker):
             for argument in ("--add-scram", f"{mechanism}=[name={user},password={password}]")
         ]
         subprocess.run(
-            [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties", *users],
+            [*self._java(), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", *config, *users],
             cwd=self.folder, check=True, capture_output=True, timeout=DEADLINE,
         )  # fmt: skip
 

@@ -96,6 +96,7 @@ class _Messages(StatefulSourcePartition[Raw, tuple[int, int]]):
         self._source, self._place = source, place
         self._tail = Tail(source.path, place, source.max_bytes)
         self._ready: deque[tuple[Place, bytes]] = deque()
+        source.pace.join()
 
     def next_batch(self) -> list[Raw]:
         """Hand on one message: after SIGTERM there must be no others on their way."""

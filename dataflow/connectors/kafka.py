@@ -53,7 +53,7 @@ def kafka_connectors(config: Config) -> Connectors:
     floors = config.data_root / "kafka"
     with our_disk(floors, "make the folder"):
         floors.mkdir(mode=0o750, parents=True, exist_ok=True)
-    pace = Pace(REST / (topics[COMMANDS].partitions + topics[DATASETS].partitions))
+    pace = Pace(REST)
 
     def source(stream: str) -> KafkaTopicSource:
         return KafkaTopicSource(clients, topics[stream], stream, floors, pace)
@@ -114,6 +114,7 @@ class _Messages(StatefulSourcePartition[Raw, int]):
         )
         self._ready: deque[Message] = deque()
         self._ended = False
+        source.pace.join()
         self._read_from(self._floor.offset if snapshot is None else snapshot)
         self._floor.start(self._next)
 

@@ -13,6 +13,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from dataflow.connectors.kafka_client import NOT_OURS, SLICE, Clients, Link, kafka_error
 from dataflow.errors import FactoryFault
 
+PATIENCE_MS = 10
+"""How long a broker may hold a fetch back at the end of a partition: what is asked next waits behind it."""
+
 BATCH = 500
 """Messages to fetch from the client at once; it would wait for as many, so the first is asked for alone."""
 
@@ -45,7 +48,9 @@ class TopicReader:
 
     def __init__(self, clients: Clients, topic: str) -> None:
         self._topic, self._settings, self._link = topic, clients.settings, Link(f"{topic}/reader")
-        self._consumer = clients.consumer(self._link, auto_offset_reset="earliest", enable_partition_eof=True)
+        self._consumer = clients.consumer(
+            self._link, auto_offset_reset="earliest", enable_partition_eof=True, fetch_wait_max_ms=PATIENCE_MS
+        )
 
     def read(self, number: int, offset: int, take: Callable[[Message], None]) -> int:
         """Hand out the messages of a partition from an offset on, and return the offset to go on from.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 from bytewax.outputs import StatefulSinkPartition
 from confluent_kafka import Message
@@ -52,6 +53,14 @@ class KafkaTopicSink(LineSink):
         """Fence a predecessor; bring the snapshot's marks up to date with the topic, or rebuild them from all of it."""
         return _Lines(self, int(for_part), resume_state)
 
+    @cached_property
+    def all_written(self) -> tuple[dict[str, Rank], list[int]]:
+        """What stands in the topic, read once for all its partitions: the marks, and where each partition ended."""
+        marks, reader = Marks(), TopicReader(self.clients, self.topic.name)
+        ends = [reader.read(number, 0, partial(_catch_up, marks)) for number in range(self.topic.partitions)]
+        reader.close()
+        return marks.snapshot(), ends
+
 
 class _Lines(StatefulSinkPartition[Line, Snapshot]):
     """The end of one partition; its snapshot is its offset, and the marks there."""
@@ -60,14 +69,13 @@ class _Lines(StatefulSinkPartition[Line, Snapshot]):
         self._partitions = sink.topic.partitions
         self._sender = Sender(sink.clients, sink.topic, number)
         partitions, offset, ranks = snapshot or (0, 0, {})
+        if partitions != self._partitions:  # a lost store; or owners have moved, and may have been written anywhere
+            ranks, ends = sink.all_written
+            offset = ends[number]
         self._marks = Marks(ranks)
         reader = TopicReader(sink.clients, sink.topic.name)
-        if partitions == self._partitions:
-            end = reader.read(number, offset, self._catch_up)
-        else:  # a lost store; or owners have moved between partitions, and may have been written in any of them
-            end = [reader.read(other, 0, self._catch_up) for other in range(self._partitions)][number]
+        self._sender.start(reader.read(number, offset, partial(_catch_up, self._marks)))
         reader.close()
-        self._sender.start(end)
 
     def write_batch(self, values: list[Line]) -> None:
         """Send the lines that are not in the topic yet, in order."""
@@ -81,8 +89,9 @@ class _Lines(StatefulSinkPartition[Line, Snapshot]):
         """Send what is left."""
         self._sender.close()
 
-    def _catch_up(self, message: Message) -> None:
-        """Move the marks past a message that the snapshot does not know; what is not ours says nothing."""
-        for header, content in message.headers() or ():
-            if header == SOURCE_ID:
-                self._marks.advance(content.decode())
+
+def _catch_up(marks: Marks, message: Message) -> None:
+    """Move marks past a message that stands in the topic; what is not ours says nothing."""
+    for header, content in message.headers() or ():
+        if header == SOURCE_ID:
+            marks.advance(content.decode())

@@ -20,18 +20,23 @@ class Pace:
     Parameters
     ----------
     seconds : float
-        How long to rest after a look that found nothing. Two sources wait at most twice as long for a message.
+        How long to rest when every source has looked and none has found anything: a message waits no longer.
     """
 
     def __init__(self, seconds: float = 0.01) -> None:
-        self._seconds, self._idle_looks = seconds, 0
+        self._seconds, self._sources, self._idle_looks = seconds, 0, 0
+
+    def join(self) -> None:
+        """Note a source, a partition, that takes its turn."""
+        self._sources += 1
 
     def busy(self) -> None:
         """Note that a source found something."""
         self._idle_looks = 0
 
     def idle(self) -> None:
-        """Rest, unless the look before this one found something."""
+        """Rest if every source has looked since the last one that found something, or since the last rest."""
         self._idle_looks += 1
-        if self._idle_looks > 1:
+        if self._idle_looks >= self._sources:
+            self._idle_looks = 0
             time.sleep(self._seconds)

@@ -19,7 +19,7 @@ from typing import TypedDict
 
 import msgspec
 
-from tests.bench import flow_cases, kafka_cases  # noqa: F401 - register their cases
+from tests.bench import cluster_cases, flow_cases, kafka_cases  # noqa: F401 - register their cases
 from tests.bench.cases import CASES
 from tests.bench.measure import Row
 
