@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -45,6 +46,17 @@ def test_validation_finds_a_misspelt_field() -> None:
     resource["spec"]["replica"] = 3
     with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
         kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.heavy
+def test_api_server_takes_every_overlay() -> None:
+    for tool in ("go", "etcd", "kubectl", "openssl"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}: see k8s/dry-run.sh --help")
+    ran = subprocess.run([K8S / "dry-run.sh"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    kinds = sum(len(rendered(overlay).resources) for overlay in OVERLAYS)
+    assert ran.stdout.count("serverside-applied (server dry run)") == kinds, ran.stdout
 
 
 def test_references_lead_somewhere(manifests: Manifests) -> None:
