@@ -19,8 +19,9 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -317,37 +318,42 @@ def _java_version() -> int:
     return int(found[1]) if found else 0
 
 
+AnyBroker = TypeVar("AnyBroker", bound=Broker)
+
+
+@contextmanager
+def running(broker: AnyBroker) -> Iterator[AnyBroker]:
+    """Run a broker for as long as it is needed."""
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
 @pytest.fixture(scope="session")
 def noida(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoidaDb]:
     """Run one noida-db for all tests, which keep apart by the names of their topics."""
-    broker = NoidaDb(tmp_path_factory.mktemp("noida"))
-    broker.start()
-    yield broker
-    broker.stop()
+    with running(NoidaDb(tmp_path_factory.mktemp("noida"))) as broker:
+        yield broker
 
 
 @pytest.fixture
 def own_noida(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoidaDb]:
     """Run a noida-db that belongs to one test."""
-    broker = NoidaDb(tmp_path_factory.mktemp("noida"))
-    broker.start()
-    yield broker
-    broker.stop()
+    with running(NoidaDb(tmp_path_factory.mktemp("noida"))) as broker:
+        yield broker
 
 
 @pytest.fixture
 def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     """Run an Apache Kafka that belongs to one test."""
-    broker = ApacheKafka(tmp_path_factory.mktemp("kafka"))
-    broker.start()
-    yield broker
-    broker.stop()
+    with running(ApacheKafka(tmp_path_factory.mktemp("kafka"))) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")
 def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     """Run one Apache Kafka for all tests that do not stop it."""
-    broker = ApacheKafka(tmp_path_factory.mktemp("kafka"))
-    broker.start()
-    yield broker
-    broker.stop()
+    with running(ApacheKafka(tmp_path_factory.mktemp("kafka"))) as broker:
+        yield broker
