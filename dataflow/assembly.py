@@ -102,8 +102,8 @@ class _Copy:
             layout = layout_of(part, self._configured)
             if layout.kind != "empty":
                 self._begin(self._configured or layout.columns)
-                if part.size > self._room:
-                    self._buffers, self._room = self._in_turns(part.size), part.size
+                if (size := min(part.size, CHUNK_BYTES)) > self._room:
+                    self._buffers, self._room = self._in_turns(size), size
                 for block in CanonicalRows(part, layout, self._columns, self._buffers):
                     self._append(block)
         return Bucket(id=bucket, start=start, bytes=self._bytes - start, rows=self._rows - rows)
@@ -129,7 +129,8 @@ class _Copy:
 
     def _append(self, block: Block) -> None:
         if block.rows:
-            self._times += _times_at_edges(block.content, self._columns)
+            times = self._times + _times_at_edges(block.content, self._columns)
+            self._times = [min(times), max(times)] if times else []
             self._rows += block.rows
             self._bytes += len(block.content)
             self._write(block.content)
@@ -150,8 +151,8 @@ class _Copy:
             self._hashing.popleft()[1].result()
 
     def _in_turns(self, size: int) -> Iterator[bytearray]:
-        """Yield buffers for files of at most this size, each when what it held has been hashed."""
-        for buffer in cycle([bytearray(min(size, CHUNK_BYTES) + 1) for _ in range(BUFFERS)]):
+        """Yield buffers for so many bytes and one more, each when what it held has been hashed."""
+        for buffer in cycle([bytearray(size + 1) for _ in range(BUFFERS)]):
             while any(content.obj is buffer for content, _ in self._hashing):
                 self._hash_all_but(len(self._hashing) - 1)
             yield buffer

@@ -82,7 +82,7 @@ class Part(NamedTuple):
             if not came:
                 return
             size = buffer.rfind(b"\n", 0, filled) + 1
-            if not size and filled == CHUNK_BYTES:
+            if not size and filled == CHUNK_BYTES and offset < self.size:
                 raise RequestRejected(
                     Code.BAD_BUCKET, f"{self.path}: expected lines of at most {LONGEST_LINE} bytes, found a longer one"
                 )

@@ -133,6 +133,11 @@ def broker_connected(client: str, connected: bool) -> None:
     _connected.labels(client).set(connected)
 
 
+def broker_forgotten(client: str) -> None:
+    """Show no more whether a Kafka client reaches its brokers."""
+    _connected.remove(client)
+
+
 def connections() -> dict[str, bool]:
     """Return which Kafka clients there are, and whether they reach their brokers."""
     samples = (sample for family in _connected.collect() for sample in family.samples)

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from dataflow.buckets import CHUNK_BYTES, Lines, Part
+from dataflow.buckets import CHUNK_BYTES, LONGEST_LINE, Lines, Part
 from dataflow.errors import Code, RequestRejected
 
 HEAD_BYTES = 1 << 16
@@ -27,8 +27,10 @@ HEAD_BYTES = 1 << 16
 _BEFORE_TEXT = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t]*\r?\n)*")
 """A byte order mark and blank lines."""
 
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 """Values stay the text they are: a number is not rounded on its way."""
+
+csv.field_size_limit(LONGEST_LINE)  # a field may be as long as its line; Python's own limit is less
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,10 @@ def layout_of(part: Part, configured: Sequence[str] | None) -> Layout:
     start = before.end() if before else 0
     first, newline, _ = head[start:].partition(b"\n")
     line = head[:start].count(b"\n")
-    if not first.strip():
+    if not head[start:].strip() and part.size <= len(head):
         return Layout("empty")
+    if not first.strip():
+        _refuse(part, line + 1, f"expected text in the first {HEAD_BYTES} bytes, and no other blanks before it")
     if not newline and len(head) == HEAD_BYTES:
         _refuse(part, line + 1, f"expected a first line of at most {HEAD_BYTES} bytes, found a longer one")
     if b"\0" in first:
@@ -97,6 +101,13 @@ def layout_of(part: Part, configured: Sequence[str] | None) -> Layout:
     if not configured:
         _refuse(part, line + 1, f"expected a header, or `columns` in the line's configuration, found {first[:80]!r}")
     return Layout("csv", tuple(configured), start, line)
+
+
+def _decode_object(text: bytes | str) -> dict[str, msgspec.Raw]:
+    try:
+        return _objects.decode(text)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
 
 
 def _names(fields: Mapping[str, object]) -> tuple[str, ...]:

@@ -99,7 +99,9 @@ class TopicCheck:
                 descriptions = self._described()
         self._check_rights(descriptions, outputs)
         topics = {name: _topic(self._names[name], description) for name, description in descriptions.items()}
-        return topics | (self._configured({name: topics[name] for name in outputs}, keep_seconds) if outputs else {})
+        topics |= self._configured({name: topics[name] for name in outputs}, keep_seconds) if outputs else {}
+        self._link.end()
+        return topics
 
     def _described(self) -> dict[str, Any]:
         """Return descriptions of the topics that exist, by logical name."""

@@ -73,6 +73,10 @@ class Link:
             self._connected, self.reason = True, None
             metrics.broker_connected(self._name, True)
 
+    def end(self) -> None:
+        """Forget a client that is not used any more, and so would never tell that its brokers came back."""
+        metrics.broker_forgotten(self._name)
+
     def explanation(self) -> str:
         """Return the last reason as text."""
         return "no answer" if self.reason is None else self.reason.str()

@@ -60,17 +60,23 @@ class TopicReader:
         number : int
             The partition.
         offset : int
-            Where to begin; at the earliest retained message if the partition does not have it.
+            Where to begin; at the earliest message that is retained if this one is not.
         take : callable
             Gets every message.
 
         Raises
         ------
         FactoryFault
-            If the broker refuses, or nothing comes for `outage_timeout`.
+            If the partition ends before the offset, the broker refuses, or nothing comes for `outage_timeout`.
         """
         low, high = watermarks(self._consumer, self._link, self._topic, number, self._settings.connect_timeout)
-        position = offset if low <= offset <= high else low
+        if offset > high:
+            raise FactoryFault(
+                f"{self._topic}[{number}] ends at offset {high}, but was read or written up to {offset}: it was cut or "
+                "made anew. Give it its messages back; or delete the recovery store, and what the journals retain and "
+                "the topic does not have is written again"
+            )
+        position = max(offset, low)
         self._consumer.assign([TopicPartition(self._topic, number, position)])
         deadline = time.monotonic() + self._settings.outage_timeout
         while position < high:
@@ -87,11 +93,12 @@ class TopicReader:
     def close(self) -> None:
         """Let go of the broker."""
         self._consumer.close()
+        self._link.end()
 
     def _step(self, message: Message, number: int, position: int, take: Callable[[Message], None]) -> int:
         """Return the offset to go on from."""
         error, offset = message.error(), message.offset()
-        if error and error.code() in NOT_OURS:
+        if (error and error.code() in NOT_OURS) or message.partition() != number:
             return position
         if offset is None or (error and error.code() != KafkaError._PARTITION_EOF):
             raise self._stuck(number, position, error.str() if error else "a message without an offset")

@@ -34,6 +34,8 @@ WAITING = 1000
 CLOSING = 5.0
 """Seconds that a thread gets to end, and outputs to leave after SIGTERM: a flow that ends must not hang."""
 
+INITIALISE = "initialise transactions"
+
 LARGEST_BYTES = 1_000_000_000
 """librdkafka's own upper limit for one message: whether a message is too large is for the broker to say."""
 
@@ -75,7 +77,7 @@ class Sender:
         self._fault: Exception | None = None
         self._refusal: str | None = None
         self._end = 0
-        self._insist(self._producer.init_transactions, "initialise transactions")
+        self._insist(self._producer.init_transactions, INITIALISE)
         self._thread = threading.Thread(target=self._run, name=self._id, daemon=True)
 
     def start(self, end: int) -> None:
@@ -191,13 +193,16 @@ class Sender:
 
     def _insist(self, call: Callable[[float], None], doing: str) -> None:
         """Call until it is done; how long a broker may stay away is bounded."""
-        deadline = time.monotonic() + self._timeout
+        deadline, told = time.monotonic() + self._timeout, False
         while True:
             try:
                 call(SLICE)
             except KafkaException as error:
                 reason = kafka_error(error)
                 if reason.retriable() and time.monotonic() < deadline:
+                    if not told:
+                        log.warning("%s[%d]: cannot %s yet: %s", self._topic.name, self._number, doing, reason.str())
+                    told = True
                     continue
                 raise self._failure(reason, doing) from error
             return
@@ -209,4 +214,6 @@ class Sender:
             why = f"no right to WRITE and DESCRIBE the transactional id {self._id}: add the ACLs"
         else:
             why = self._refusal or f"{reason.str()} ({self._link.explanation()})"
+            if doing == INITIALISE:
+                why += "; does transaction.state.log.replication.factor ask for more brokers than there are?"
         return FactoryFault(f"{self._topic.name}[{self._number}]: cannot {doing}: {why}")

@@ -2,7 +2,8 @@
 
 One sink partition and one transactional id per partition of the topic. A partition begins by initialising its
 transactions, which ends those of a dying predecessor and fences it, and only then reads back what the topic has, since
-nothing can be added behind its back any more. See "Replay" in the design. It looks into no output.
+nothing can be added behind its back any more. (Where partitions were added, owners may have moved: processes that knew
+fewer must have ended.) See "Replay" in the design. It looks into no output.
 """
 
 from __future__ import annotations
@@ -54,12 +55,13 @@ class KafkaTopicSink(LineSink):
         return _Lines(self, int(for_part), resume_state)
 
     @cached_property
-    def all_written(self) -> tuple[dict[str, Rank], list[int]]:
-        """What stands in the topic, read once for all its partitions: the marks, and where each partition ended."""
+    def written_anywhere(self) -> dict[str, Rank]:
+        """The marks of the whole topic, read once for all its partitions, of which some may not be fenced yet."""
         marks, reader = Marks(), TopicReader(self.clients, self.topic.name)
-        ends = [reader.read(number, 0, partial(_catch_up, marks)) for number in range(self.topic.partitions)]
+        for number in range(self.topic.partitions):
+            reader.read(number, 0, partial(_catch_up, marks))
         reader.close()
-        return marks.snapshot(), ends
+        return marks.snapshot()
 
 
 class _Lines(StatefulSinkPartition[Line, Snapshot]):
@@ -70,8 +72,7 @@ class _Lines(StatefulSinkPartition[Line, Snapshot]):
         self._sender = Sender(sink.clients, sink.topic, number)
         partitions, offset, ranks = snapshot or (0, 0, {})
         if partitions != self._partitions:  # a lost store; or owners have moved, and may have been written anywhere
-            ranks, ends = sink.all_written
-            offset = ends[number]
+            offset, ranks = 0, sink.written_anywhere
         self._marks = Marks(ranks)
         reader = TopicReader(sink.clients, sink.topic.name)
         self._sender.start(reader.read(number, offset, partial(_catch_up, self._marks)))

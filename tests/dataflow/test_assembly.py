@@ -181,6 +181,12 @@ def test_assembly_takes_columns_from_the_first_bucket_that_has_any(folder: Path)
     ("content", "columns", "code", "text"),
     [
         (None, None, Code.MISSING_BUCKET, "No such file"),
+        ("\f\n" + HEADER + "10,a,1\n", None, Code.BAD_BUCKET, "line 1: expected text"),
+        ("\v\n" + HEADER + "10,a,1\n", None, Code.BAD_BUCKET, "line 1: expected text"),
+        ("\r\r\n" + HEADER + "10,a,1\n", None, Code.BAD_BUCKET, "line 1: expected text"),
+        ("\n" * rows.HEAD_BYTES + HEADER + "10,a,1\n", None, Code.BAD_BUCKET, "expected text in the first"),
+        ('{"timestamp":' + "[" * 100_000 + "\n", None, Code.BAD_BUCKET, "line 1"),
+        ('{"timestamp":1}\n{"z":' + "[" * 100_000 + "\n", None, Code.BAD_BUCKET, "line 2: expected a flat JSON"),
         ("10,a,1\n", None, Code.BAD_BUCKET, "line 1: expected a header, or `columns`"),
         ("timestamp,mmsi\n10,a\n", COLUMNS, Code.BAD_BUCKET, "'speed'"),
         ("a,b,a\nx,y,z\n", None, Code.BAD_BUCKET, "once each"),
@@ -245,6 +251,41 @@ def test_block_is_regular_only_if_each_row_has_as_many_commas(number: int, surpl
     block = rows._regular_block(lines, number + 1, np.empty(len(text), bool))
     regular = all(count == number for count in counts)
     assert (block is not None and block.rows == len(counts)) == regular
+
+
+@pytest.mark.parametrize("row", ["10,{},1\n", '10,"{}",1\n', '{{"timestamp":10,"mmsi":"{}","speed":1}}\n'])
+def test_field_may_be_as_long_as_a_line(folder: Path, row: str) -> None:
+    long = "a" * (buckets.LONGEST_LINE - len(row))
+    short = row.format("a")  # the first line has to fit the head
+    (folder / "b_1").write_text(short + row.format(long) * 3)
+    content, made = run(folder, [1], COLUMNS)
+    assert content == HEADER + "10,a,1\n" + f"10,{long},1\n" * 3
+    assert (made.first_timestamp, made.last_timestamp) == (10, 10)
+
+
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_last_line_may_be_as_long_as_any(folder: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    monkeypatch.setattr(buckets, "CHUNK_BYTES", 64)
+    line = "10,a," + "1" * (64 - 5 - len(ending))
+    (folder / "b_1").write_text(f"9,a,1\n{line}{ending}")
+    assert run(folder, [1], COLUMNS)[0] == f"{HEADER}9,a,1\n{line}\n"
+
+
+@given(
+    content=st.binary(max_size=80) | st.text('\f\r\n"{}[],:a1 ', max_size=40).map(str.encode), chunk=st.integers(40, 64)
+)
+def test_bytes_of_any_kind_are_taken_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, chunk: int
+) -> None:
+    folder = tmp_path_factory.mktemp("buckets")
+    (folder / "b_1").write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(buckets, "CHUNK_BYTES", chunk)
+        try:
+            _, made = run(folder, [1], COLUMNS)
+        except RequestRejected:
+            return
+    assert made.rows or content.strip() in (b"", HEADER.strip().encode(), b"\xef\xbb\xbf"), "nothing is left out"
 
 
 class LaggingHash:

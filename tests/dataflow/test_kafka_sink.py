@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from prometheus_client import REGISTRY
 
-from dataflow import shutdown
+from dataflow import metrics, shutdown
 from dataflow.connectors import Line
 from dataflow.errors import FactoryFault
 from tests.brokers import DEADLINE, NoidaDb
@@ -159,6 +159,50 @@ def test_sink_repeats_nothing_after_partitions_were_added(noida: NoidaDb, tmp_pa
         partition.snapshot()
     written = [value for number in range(3) for value in noida.values(ends.name, number)]
     assert sorted(filter(None, written)) == sorted(texts(lines))
+    ends.close()
+
+
+def test_sink_repeats_nothing_that_was_written_while_its_partitions_started(noida: NoidaDb, tmp_path: Path) -> None:
+    """The store is lost; what a predecessor still commits after the topic was read, but before it is fenced, counts."""
+    ends = Ends(noida, tmp_path, noida.make_topic(partitions=3))
+    sink, lines = ends.sink(), [line(f"{owner}/{seq}/0") for seq in range(4) for owner in "abcdef"]
+
+    def of(number: int, some: list[Line]) -> list[Line]:
+        return [one for one in some if sink.part_fn(one[0]) % 3 == number]
+
+    before = [ends.open_sink(None, number) for number in range(3)]
+    for number in range(3):
+        before[number].write_batch(of(number, lines[:6]))
+        before[number].snapshot()
+    for number in range(3):
+        if number:  # the first partition, and with it the whole topic, has been read
+            before[number].write_batch(of(number, lines[6:12]))
+            before[number].snapshot()
+        after = sink.build_part("flow.reports", f"{number:06d}", None)
+        after.write_batch(of(number, lines))
+        after.snapshot()
+        after.close()
+    for number in range(3):
+        assert [value for value in noida.values(ends.name, number) if value] == texts(of(number, lines))
+    ends.close()
+
+
+def test_sink_stops_where_its_topic_was_made_anew(noida: NoidaDb, tmp_path: Path) -> None:
+    ends = Ends(noida, tmp_path)
+    first = ends.open_sink()
+    first.write_batch([line(f"a/{seq}/0") for seq in range(4)])
+    snapshot = first.snapshot()
+    other = Ends(noida, tmp_path, noida.make_topic())
+    with pytest.raises(FactoryFault, match=rf"{other.name}\[0\] ends at offset 0, but .* up to {snapshot[1]}: .* anew"):
+        other.open_sink(snapshot)
+    ends.close()
+
+
+def test_clients_that_were_closed_are_shown_no_more(noida: NoidaDb, tmp_path: Path) -> None:
+    ends = Ends(noida, tmp_path)
+    ends.open_sink()
+    assert {"admin", f"{ends.name}/reader"}.isdisjoint(metrics.connections())
+    assert metrics.connections()[f"{ends.name}/0"]
     ends.close()
 
 
