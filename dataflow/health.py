@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -77,7 +78,10 @@ class Health:
 
     def _snapshot_age(self) -> float | None:
         """Return the seconds since the last snapshot, None before the first."""
-        last = max((path.stat().st_mtime for path in self.store.glob("part-*.sqlite3*")), default=0.0)
+        last = 0.0
+        for path in self.store.glob("part-*.sqlite3*"):
+            with suppress(FileNotFoundError):  # SQLite's log comes and goes
+                last = max(last, path.stat().st_mtime)
         return None if last < self.started else time.time() - last
 
 

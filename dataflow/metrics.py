@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -135,7 +136,8 @@ def broker_connected(client: str, connected: bool) -> None:
 
 def broker_forgotten(client: str) -> None:
     """Show no more whether a Kafka client reaches its brokers."""
-    _connected.remove(client)
+    with suppress(KeyError):  # a client of the same name has ended before
+        _connected.remove(client)
 
 
 def connections() -> dict[str, bool]:

@@ -28,8 +28,8 @@ class Pulse:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Have a message in hand."""
+        self.beat()  # first: whoever looks in between must not take the rest before for silence
         self._in_hand += 1
-        self.beat()
         try:
             yield
         finally:

@@ -18,7 +18,7 @@ HELP
 die() { echo "dry-run.sh: $*" >&2; exit 1; }
 
 case ${1-} in -h | --help) usage; exit ;; esac
-for tool in kubectl go etcd openssl; do
+for tool in kubectl go etcd openssl python3; do
     command -v $tool >/dev/null || die "needs $tool (see --help)"
 done
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,6 +27,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/rtcef-model-factory
 server=$cache/kube-apiserver-$kubernetes
 
 build() {
+    set -e
     local source=$work/build module
     mkdir -p "$source" "$cache"
     cd "$source"
@@ -39,14 +40,14 @@ build() {
         while read -r module; do go mod edit -replace "$module=$module@$modules"; done
     printf 'package main\n\nimport _ "k8s.io/kubernetes/cmd/kube-apiserver/app"\n\nfunc main() {}\n' >main.go
     go mod tidy
-    go build -o "$server" k8s.io/kubernetes/cmd/kube-apiserver
-    cd - >/dev/null
+    go build -o "$server.$$" k8s.io/kubernetes/cmd/kube-apiserver
+    mv "$server.$$" "$server"  # whole, or not there
 }
 
 work=$(mktemp -d)
 children=()
 cleanup() {
-    [ ${#children[@]} -eq 0 ] || kill "${children[@]}" 2>/dev/null || true
+    [ ${#children[@]} -eq 0 ] || kill -KILL "${children[@]}" 2>/dev/null || true  # nothing in them is kept
     wait
     rm -rf "$work"
 }
@@ -54,7 +55,8 @@ trap cleanup EXIT
 
 if [ ! -x "$server" ]; then
     echo "dry-run.sh: building kube-apiserver $kubernetes; takes about ten minutes, once"
-    (build) >"$work/build.log" 2>&1 || { tail -n 20 "$work/build.log" >&2; die "kube-apiserver cannot be built"; }
+    build >"$work/build.log" 2>&1 &  # a process of its own: within `||` the shell would go on after a failure
+    wait $! || { tail -n 20 "$work/build.log" >&2; die "kube-apiserver cannot be built"; }
 fi
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
@@ -80,7 +82,7 @@ children+=($!)
 kube() { kubectl --kubeconfig /dev/null --server "https://127.0.0.1:$api" --token "$token" --insecure-skip-tls-verify "$@"; }
 for _ in $(seq 120); do
     kube get --raw /readyz >/dev/null 2>&1 && break
-    kill -0 "${children[@]}" 2>/dev/null || { tail -n 20 "$work"/*.log >&2; die "etcd or the API server ended"; }
+    { kill -0 "${children[0]}" && kill -0 "${children[1]}"; } 2>/dev/null || { tail -n 20 "$work"/*.log >&2; die "etcd or the API server ended"; }
     sleep 1
 done
 kube get --raw /readyz >/dev/null || { tail -n 20 "$work/apiserver.log" >&2; die "the API server is not ready"; }

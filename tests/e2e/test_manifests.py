@@ -189,7 +189,7 @@ def rescale(folder: Path, wanted: str, pods: str) -> tuple[int, str, list[str]]:
     fake.write_text(FAKE.format(calls=calls, wanted=wanted, pods=pods))
     fake.chmod(0o755)
     done = subprocess.run(
-        [K8S / "rescale.sh", K8S / "overlays" / "kafka", "--namespace", "model-factory"],
+        [K8S / "rescale.sh", K8S / "overlays" / "kafka", "--context", "here"],
         env={"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,
@@ -198,20 +198,25 @@ def rescale(folder: Path, wanted: str, pods: str) -> tuple[int, str, list[str]]:
     return done.returncode, done.stderr, calls.read_text().splitlines()
 
 
+NOTHING = "--replicas=0 --namespace model-factory"
+
+
 @pytest.mark.parametrize("wanted", ["0", ""], ids=["scaled to nothing", "not there"])
 def test_rescale_empties_the_stores_and_applies(wanted: str, tmp_path: Path) -> None:
     status, complaint, calls = rescale(tmp_path, wanted, "")
     assert (status, complaint) == (0, "")
     assert [call.split()[0] for call in calls] == ["get", "get", "delete", "apply"]
     labels = "app.kubernetes.io/name=model-factory,app.kubernetes.io/component=recovery"
-    assert calls[2] == f"delete persistentvolumeclaims --selector {labels} --wait=true --namespace model-factory"
-    assert calls[3] == f"apply -k {K8S}/overlays/kafka --namespace model-factory"
+    options = "--context here --namespace model-factory"
+    assert calls[2] == f"delete persistentvolumeclaims --selector {labels} --wait=true {options}"
+    assert calls[3] == f"apply -k {K8S}/overlays/kafka {options}"
+    assert all(call.endswith(options) for call in calls)
 
 
 @pytest.mark.parametrize(
     ("wanted", "pods", "complaint"),
     [
-        ("3", "", "the StatefulSet wants 3 pods: kubectl scale statefulset/model-factory --replicas=0"),
+        ("3", "", f"the StatefulSet wants 3 pods: kubectl scale statefulset/model-factory {NOTHING}"),
         ("0", "pod/model-factory-2", "pods run; wait until they have ended: pod/model-factory-2"),
     ],
 )

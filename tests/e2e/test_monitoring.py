@@ -149,6 +149,8 @@ tests:
       - {series: 'factory_dataset_assembled_seconds{namespace="f", key="k"}', values: '0 0 _x120'}
       - {series: 'factory_locked_since_seconds{namespace="f", key="k"}', values: '0 3600 _x120'}
       - {series: 'factory_locked_since_seconds{namespace="f", key="closed"}', values: '3600 0 _x120'}
+      - {series: 'factory_locked_since_seconds{namespace="f", key="moved", instance="a"}', values: '3600 3600 _x120'}
+      - {series: 'factory_locked_since_seconds{namespace="f", key="moved", instance="b"}', values: '_ _ 0x120'}
     alert_rule_test:
       - {eval_time: 71h, alertname: FactoryNoDataset, exp_alerts: []}
       - eval_time: 73h
@@ -170,8 +172,44 @@ tests:
 """
 
 
-def test_rules_remember_lines_beyond_a_restart(rule_file: Path) -> None:
-    story = rule_file.with_name("story.yml")
-    story.write_text(STORY)
-    told = subprocess.run([promtool(), "test", "rules", story], capture_output=True, text=True, check=False)
+MISSING_POD = """
+rule_files: [rules.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m  # of two pods one is not there: the other answers and waits for it
+    input_series:
+      - {series: 'up{service="model-factory-peers", namespace="f", pod="p-0"}', values: '1x60'}
+    alert_rule_test:
+      - {eval_time: 4m, alertname: FactoryNoSnapshots, exp_alerts: []}
+      - eval_time: 10m
+        alertname: FactoryNoSnapshots
+        exp_alerts:
+          - exp_labels: {service: model-factory-peers, namespace: f, pod: p-0, severity: warning}
+            exp_annotations:
+              summary: p-0 has made no snapshot for ten minutes
+              description: A very long step, a broker that is away, or a pod that waits for the others.
+  - interval: 1m  # both are there
+    input_series:
+      - {series: 'up{service="model-factory-peers", namespace="f", pod="p-0"}', values: '1x60'}
+      - {series: 'bytewax_snapshot_duration_seconds_count{namespace="f", pod="p-0", step="s"}', values: '0+6x60'}
+    alert_rule_test:
+      - {eval_time: 30m, alertname: FactoryNoSnapshots, exp_alerts: []}
+      - {eval_time: 30m, alertname: FactoryDown, exp_alerts: []}
+  - interval: 1m  # none is there
+    alert_rule_test:
+      - eval_time: 10m
+        alertname: FactoryDown
+        exp_alerts:
+          - exp_labels: {service: model-factory-peers, severity: critical}
+            exp_annotations:
+              summary: " does not answer, or there is no pod at all"
+              description: "The pods of a factory stop and start together: look at the one whose log says `stopped`."
+"""
+
+
+@pytest.mark.parametrize("story", [STORY, MISSING_POD], ids=["restart", "missing pod"])
+def test_rules_tell_what_happened(story: str, rule_file: Path) -> None:
+    path = rule_file.with_name("story.yml")
+    path.write_text(story)
+    told = subprocess.run([promtool(), "test", "rules", path], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
