@@ -1,7 +1,7 @@
 """Run the benchmark: every case in a process of its own, one table, and ``bench.json``.
 
 `--only D1,D7` runs some targets, `--quick` smaller sizes for a look, `--readme` also puts the table into the README.
-All of it takes about five minutes, and 1 GB of generated traffic below build/bench.
+All of it takes about ten minutes, and 1 GB of generated traffic below build/bench.
 """
 
 from __future__ import annotations

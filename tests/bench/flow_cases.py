@@ -144,8 +144,11 @@ class running:  # noqa: N801 - reads as a phrase
 
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
-        self._log.close()
+        try:
+            self.process.wait(60)
+        finally:
+            self.process.kill()
+            self._log.close()
 
 
 def notice(root: Path, key: int) -> bytes:

@@ -7,6 +7,8 @@ Topic files grow by design; they are listed apart.
 
 from __future__ import annotations
 
+import os
+import platform
 import re
 import shutil
 import sys
@@ -64,6 +66,15 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     recovery: int
     snapshot_ms: float
     topics: int
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A soak as it is kept: how many lines, the commands a second that were wished for, and one sample a minute."""
+
+    machine: str
+    lines: int
+    rate: int
+    samples: list[Sample]
 
 
 class Soak:
@@ -192,8 +203,9 @@ def main() -> None:
     finally:
         soak.factory.kill()
         shutil.rmtree(folder)
-    content = {"lines": LINES, "rate": RATE, "minutes": minutes, "samples": samples}
-    RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
+    record = Record(machine=machine, lines=LINES, rate=RATE, samples=samples)
+    RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
@@ -9,6 +10,9 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from dataflow.messages import Position, Raw
 from tests.brokers import DEADLINE, Broker
 from tests.e2e.neighbours import INPUTS, OUTPUTS
+
+PATIENCE = 5.0
+"""Seconds without a message after which topics are read from their start again."""
 
 
 class KafkaTopics:
@@ -32,7 +36,8 @@ class KafkaTopics:
         self._read: dict[tuple[str, int], list[bytes]] = {end: [] for end in ends}
         self._fresh: dict[str, list[bytes]] = {topic: [] for topic in OUTPUTS.values()}
         self._reader = Consumer(broker.client(group_id="reader", enable_auto_commit=False, auto_offset_reset="error"))
-        self._reader.assign([TopicPartition(*end, 0) for end in ends])
+        self._beyond = dict.fromkeys(ends, -1)
+        self._begin()
 
     def send(self, stream: str, message: bytes) -> None:
         """Append a message to an input, and wait until the broker has it, however long it is away."""
@@ -57,16 +62,35 @@ class KafkaTopics:
 
     def poll(self, output: str) -> list[bytes]:
         """Return the messages that are new."""
-        for message in self._reader.consume(500, timeout=0):
+        messages = self._reader.consume(500, timeout=0)
+        if messages:
+            self._heard = time.monotonic()
+        elif time.monotonic() > self._heard + PATIENCE:
+            self._begin()
+        for message in messages:
             topic, partition, value = message.topic(), message.partition(), message.value()
+            offset = message.offset()
             assert message.error() is None, message.error()
             assert topic is not None
             assert partition is not None
             assert value is not None
+            assert offset is not None
+            if offset <= self._beyond[topic, partition]:
+                continue
+            self._beyond[topic, partition] = offset
             self._read[topic, partition].append(value)
             self._fresh[topic].append(value)
         fresh, self._fresh[OUTPUTS[output]] = self._fresh[OUTPUTS[output]], []
         return fresh
+
+    def _begin(self) -> None:
+        """Read from the start, past what has been read: a reader that waits at a message's offset is not always told.
+
+        noida-db hides a committed message from it where an aborted transaction follows; one that comes from before the
+        message sees it. Apache Kafka tells both.
+        """
+        self._reader.assign([TopicPartition(*end, 0) for end in self._beyond])
+        self._heard = time.monotonic()
 
     def check(self) -> None:
         """Fail if a partition is not, message by message, what was polled while it grew."""

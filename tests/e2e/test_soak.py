@@ -1,15 +1,18 @@
-"""Two minutes of what `tests/bench/soak.py` does for half an hour: what a process holds must not grow with its work.
+"""Two minutes of what `tests/bench/soak.py` does for half an hour, and the record of the half hour.
 
-Samples are taken by rounds, not by the clock: after each whole session of every line, when files are alike.
+What a process holds must not grow with its work. The short run takes samples by rounds, not by the clock: after each
+whole session of every line, when files are alike.
 """
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.bench.soak import SESSION, Sample, Soak
+from tests.bench.soak import RECORD, SESSION, Record, Sample, Soak
 
 LINES = 50
 SESSIONS = 7
@@ -21,6 +24,20 @@ def grown(first: Sample, last: Sample) -> dict[str, float]:
     """Return how much more the last sample has, as a share."""
     names = ("resident", "open_files", "lines", "recovery")
     return {name: getattr(last, name) / getattr(first, name) - 1 for name in names}
+
+
+def test_record_is_level_after_its_first_minutes() -> None:
+    """The second half holds what the first held, from the fifth minute on; SQLite's log has found its size by then."""
+    record = msgspec.json.decode(RECORD.read_bytes(), type=Record)
+    level = [sample for sample in record.samples if sample.seconds >= 300]
+    assert len(level) > 20
+    assert level[-1].commands / level[-1].seconds == pytest.approx(record.rate, rel=0.2)
+    half = len(level) // 2
+    for name in ("resident", "open_files", "lines", "recovery", "snapshot_ms"):
+        early, late = (
+            statistics.median(getattr(sample, name) for sample in part) for part in (level[:half], level[half:])
+        )
+        assert late <= 1.1 * early, name
 
 
 @pytest.mark.slow
