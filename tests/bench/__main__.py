@@ -80,11 +80,13 @@ def measured(name: str, quick: bool) -> list[Row]:
 
 def markdown(content: Report) -> str:
     """The table for the README, with the machine and the date that it was measured on."""
-    lines = ["| target | what | measured | bound |", "|---|---|---|---|"]
+    lines = ["| target | what | measured | spread | bound | peak RSS |", "|---|---|---|---|---|---|"]
     for row in content["rows"]:
         sign = "at most" if row.sense == "max" else "at least"
         bound = "" if row.bound is None else f"{sign} {row.bound:g} {row.unit}" + ("" if row.met else ", **missed**")
-        lines.append(f"| {row.target} | {row.case} | {row.value:.3g} {row.unit} | {bound} |")
+        spread = f"{row.spread:.2g}" if row.spread else ""
+        figures = f"{row.value:.3g} {row.unit} | {spread} | {bound} | {row.peak_rss_mb:.0f} MB"
+        lines.append(f"| {row.target} | {row.case} | {figures} |")
     versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
     return "\n".join([f"Measured on {content['date']}, {content['machine']}; {versions}.", "", *lines, ""])
 

@@ -62,8 +62,11 @@ def cluster_over(broker: NoidaDb, root: Path, folder: Path) -> Iterator[tuple[Ru
         shutil.rmtree(root)
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("numbers", [(2,), (3, 2, 3, 1)], ids=str)
+@pytest.mark.parametrize(
+    "numbers",
+    [pytest.param((2,), marks=pytest.mark.slow), pytest.param((3, 2, 3, 1), marks=pytest.mark.heavy)],
+    ids=str,
+)
 def test_cluster_is_killed_and_rescaled_and_nobody_can_tell(
     numbers: tuple[int, ...], own_noida: NoidaDb, root: Path, tmp_path: Path, many_undisturbed: History, report: Report
 ) -> None:
