@@ -26,6 +26,7 @@ from dataflow.connectors.tail import Place, Tail
 from dataflow.disk import fsync_folder, our_disk, take_lease
 from dataflow.errors import FactoryFault
 from dataflow.messages import COMMANDS, DATASETS, Position, Raw
+from dataflow.pulse import pulse
 
 if TYPE_CHECKING:
     from dataflow.config import Config
@@ -167,13 +168,13 @@ class _Lines(StatefulSinkPartition[Line, tuple[int, dict[str, Rank]]]):
         """Append the lines that are not in the file yet, in order."""
         rest = memoryview(b"".join(line + b"\n" for _, line in self._marks.fresh(values)))
         self._length += len(rest)
-        with our_disk(self._path, "append to it"):
+        with pulse.at_work(), our_disk(self._path, "append to it"):
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
 
     def snapshot(self) -> tuple[int, dict[str, Rank]]:
         """Flush the file to the disk; return its length and marks."""
-        with our_disk(self._path, "flush it"):
+        with pulse.at_work(), our_disk(self._path, "flush it"):
             os.fsync(self._fd)
         return self._length, self._marks.snapshot()
 

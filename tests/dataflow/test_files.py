@@ -25,6 +25,7 @@ from dataflow.connectors.tail import CHUNK, Place, Tail
 from dataflow.disk import take_lease
 from dataflow.errors import FactoryFault
 from dataflow.messages import Raw
+from dataflow.pulse import pulse
 from tests.dataflow.connector_contract import SinkContract, SinkPartition, SourceContract, SourcePartition, line, take
 
 MAX_BYTES = 100
@@ -274,6 +275,25 @@ def test_sink_writes_the_sequence_once_whatever_happens(
     partition.write_batch(lines[:handed_in])
     partition.write_batch(lines)
     assert path.read_bytes().splitlines() == [text for _, text in lines]
+    partition.close()
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_sink_that_hangs_can_be_noticed(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    real = getattr(os, call)
+
+    def look(*arguments: object) -> object:
+        seen.append(pulse.silence())
+        return real(*arguments)
+
+    partition = TopicFileSink(tmp_path / "topic.jsonl").build_part("flow.reports", "0", None)
+    monkeypatch.setattr(os, call, look)
+    partition.write_batch([line("a/1/0")])
+    partition.snapshot()
+    assert seen
+    assert all(silence > 0 for silence in seen)
+    assert pulse.silence() == 0
     partition.close()
 
 
