@@ -21,10 +21,11 @@ from dataflow.connectors.kafka_client import Clients
 from dataflow.connectors.kafka_reader import TopicReader
 from dataflow.connectors.kafka_sender import SOURCE_ID, Sender
 from dataflow.connectors.marks import Marks, Rank
+from dataflow.errors import FactoryFault
 from dataflow.messages import split_source_id
 
-Snapshot = tuple[int, int, dict[str, Rank]]
-"""Partitions of the topic, the offset up to which the marks speak, the marks."""
+Snapshot = tuple[int, int, dict[str, Rank], str]
+"""Partitions of the topic, the offset up to which the marks speak, the marks, the topic's identity."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,15 @@ class _Lines(StatefulSinkPartition[Line, Snapshot]):
     """The end of one partition; its snapshot is its offset, and the marks there."""
 
     def __init__(self, sink: KafkaTopicSink, number: int, snapshot: Snapshot | None) -> None:
-        self._partitions = sink.topic.partitions
+        self._partitions, self._identity = sink.topic.partitions, sink.topic.identity
         self._sender = Sender(sink.clients, sink.topic, number)
-        partitions, offset, ranks = snapshot or (0, 0, {})
+        partitions, offset, ranks, identity = snapshot or (0, 0, {}, self._identity)
+        if identity != self._identity:
+            raise FactoryFault(
+                f"{sink.topic.name}: the recovery store knows it as {identity}, the broker as {self._identity}: it was "
+                "made anew or moved. Delete the recovery store, and what the journals retain and the topic does not "
+                "have is written again"
+            )
         if partitions != self._partitions:  # a lost store; or owners have moved, and may have been written anywhere
             offset, ranks = 0, sink.written_anywhere
         self._marks = Marks(ranks)
@@ -84,7 +91,7 @@ class _Lines(StatefulSinkPartition[Line, Snapshot]):
 
     def snapshot(self) -> Snapshot:
         """Wait until everything is in the topic; return where it ends."""
-        return self._partitions, self._sender.flush(), self._marks.snapshot()
+        return self._partitions, self._sender.flush(), self._marks.snapshot(), self._identity
 
     def close(self) -> None:
         """Send what is left."""

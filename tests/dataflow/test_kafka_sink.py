@@ -71,7 +71,7 @@ def test_sink_snapshot_waits_until_everything_is_committed(ends: Ends) -> None:
     partition = ends.open_sink()
     for one in lines:
         partition.write_batch([one])
-    partitions, end, marks = partition.snapshot()
+    partitions, end, marks, _ = partition.snapshot()
     messages = ends.broker.read(ends.name)
     assert [message.value() for message in messages] == texts(lines)
     assert (partitions, end, marks) == (1, (messages[-1].offset() or 0) + 1, {"a": (4999, 0)})
@@ -193,8 +193,11 @@ def test_sink_stops_where_its_topic_was_made_anew(noida: NoidaDb, tmp_path: Path
     first.write_batch([line(f"a/{seq}/0") for seq in range(4)])
     snapshot = first.snapshot()
     other = Ends(noida, tmp_path, noida.make_topic())
-    with pytest.raises(FactoryFault, match=rf"{other.name}\[0\] ends at offset 0, but .* up to {snapshot[1]}: .* anew"):
+    with pytest.raises(FactoryFault, match=rf"{other.name}: the recovery store knows it as {snapshot[3]}, .* anew"):
         other.open_sink(snapshot)
+    cut = (*snapshot[:3], other.describe().identity)
+    with pytest.raises(FactoryFault, match=rf"{other.name}\[0\] ends at offset 0, but .* up to {snapshot[1]}: .* cut"):
+        other.open_sink(cut)
     ends.close()
 
 
