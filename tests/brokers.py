@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import base64
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -35,29 +33,14 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from dataflow.demo.broker import HOST as HOST
+from dataflow.demo.broker import free_port as free_port
 from dataflow.demo.broker import noida_command
-
-HOST = "127.0.0.1"
 
 DEADLINE = 120.0
 """Seconds after which a broker that should answer is given up; it usually takes milliseconds, or two seconds."""
 
 KAFKA_VERSION = "4.1.0"
-
-PORTS = range(20_000, 32_000)
-"""Below the ports that systems hand out by themselves, so that a stopped broker finds its own free again."""
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    while True:
-        port = random.SystemRandom().choice(PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return port
 
 
 class Broker(ABC):

@@ -36,7 +36,7 @@ def own_broker(root: Path) -> Iterator[tuple[Process, str]]:
     DemoFailed
         If noida-db is not installed, does not start, or ends before the block does.
     """
-    port = _free_port()
+    port = free_port()
     # setpriv, where there is one, has the kernel end the broker even if the demo is killed
     guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     broker = Process("broker", [*guard, *noida_command(root / "broker", port)], root, {})
@@ -104,10 +104,10 @@ def noida_command(folder: Path, port: int) -> list[str]:
     ]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that nobody listens on."""
     while True:
-        port = random.choice(PORTS)
+        port = random.SystemRandom().choice(PORTS)
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))

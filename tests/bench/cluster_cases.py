@@ -13,7 +13,7 @@ import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.bench.cases import DATA, case, write_bucket
-from tests.bench.flow_cases import DEADLINE_S, STEPS
+from tests.bench.flow_cases import DEADLINE_S, STEPS, command, notice
 from tests.bench.generate import port_pattern
 from tests.bench.kafka_cases import a_broker
 from tests.bench.measure import Figure, Row, row
@@ -65,7 +65,7 @@ def commands_per_second(lines: int, pods: int) -> float:
         for topic in (*INPUTS.values(), *OUTPUTS.values()):
             broker.make_topic(PARTITIONS, topic)
         cluster.scale(pods)
-        send(broker, "datasets", (notice(key) for key in range(lines)))
+        send(broker, "datasets", (notice("b_", key) for key in range(lines)))
         await_outputs(broker, "acks", lines, cluster)
         start = time.perf_counter()
         send(broker, "commands", (command(key, turn) for turn in range(STEPS + 2) for key in range(lines)))
@@ -96,16 +96,3 @@ def await_outputs(broker: Broker, output: str, number: int, cluster: Cluster) ->
         if not cluster.is_running() or time.monotonic() > end:
             raise RuntimeError(f"{output}: {number} are missing: {cluster.last_words()}")
     reader.close()
-
-
-def notice(key: int) -> dict[str, Any]:
-    """The announcement of the one bucket, for one line."""
-    buckets = {"path_prefix": "b_", "buckets_range": [0], "version": 0, "timestamp": 1, "bucket_count": 1}
-    return {"key": f"line{key}", "dataset_id": f"ds-{key}", **buckets}
-
-
-def command(key: int, turn: int) -> dict[str, Any]:
-    """The turn-th command of a line's session: initialise, the steps, finalise."""
-    kind = {0: "opt_initialise", STEPS + 1: "opt_finalise"}.get(turn, "opt_step")
-    params = {"params": [0.01 / 1.5**turn, 0.0005]} if kind == "opt_step" else None
-    return {"key": f"line{key}", "type": kind, "id": turn, "timestamp": 1, "params": params, "best_i": 0}

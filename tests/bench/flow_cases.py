@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from bytewax.recovery import init_db_dir
@@ -108,13 +109,19 @@ def many_lines(quick: bool) -> Iterator[Row]:
         (root / name).write_text(text)
     (root / "factory.toml").write_text(CONFIG)
     init_db_dir(root / "recovery", 1)
-    (root / "topics" / "dataset_versions.jsonl").write_bytes(b"".join(notice(root, key) for key in range(lines)))
+    (root / "topics" / "dataset_versions.jsonl").write_bytes(
+        msgspec.json.Encoder().encode_lines([notice(f"{root}/buckets/b_", key) for key in range(lines)])
+    )
     with running(root) as factory:
         start = time.perf_counter()
         await_lines(root / "topics" / "assembly_reports.jsonl", lines, factory)
         assembled = time.perf_counter()
         with (root / "topics" / "factory_commands.jsonl").open("ab") as topic:
-            topic.write(b"".join(command(key, turn) for turn in range(STEPS + 2) for key in range(lines)))
+            topic.write(
+                msgspec.json.Encoder().encode_lines(
+                    [command(key, turn) for turn in range(STEPS + 2) for key in range(lines)]
+                )
+            )
         await_lines(root / "topics" / "model_versions.jsonl", lines, factory)
         done = time.perf_counter()
     spent = stage_seconds(root / "log.jsonl")
@@ -151,18 +158,17 @@ class running:  # noqa: N801 - reads as a phrase
             self._log.close()
 
 
-def notice(root: Path, key: int) -> bytes:
+def notice(prefix: str, key: int) -> dict[str, Any]:
     """The announcement of the one bucket, for one line."""
-    body = {"key": f"line{key}", "path_prefix": f"{root}/buckets/b_", "buckets_range": [0], "version": 0}
-    return msgspec.json.encode(body | {"dataset_id": f"ds-{key}", "timestamp": 1, "bucket_count": 1}) + b"\n"
+    buckets = {"path_prefix": prefix, "buckets_range": [0], "version": 0, "timestamp": 1, "bucket_count": 1}
+    return {"key": f"line{key}", "dataset_id": f"ds-{key}", **buckets}
 
 
-def command(key: int, turn: int) -> bytes:
+def command(key: int, turn: int) -> dict[str, Any]:
     """The turn-th command of a line's session: initialise, the steps, finalise."""
     kind = {0: "opt_initialise", STEPS + 1: "opt_finalise"}.get(turn, "opt_step")
     params = {"params": [0.01 / 1.5**turn, 0.0005]} if kind == "opt_step" else None
-    body = {"key": f"line{key}", "type": kind, "id": turn, "timestamp": 1, "params": params, "best_i": 0}
-    return msgspec.json.encode(body) + b"\n"
+    return {"key": f"line{key}", "type": kind, "id": turn, "timestamp": 1, "params": params, "best_i": 0}
 
 
 def await_lines(path: Path, lines: int, factory: subprocess.Popen[bytes]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.history import History, history_of
+from tests.e2e.history import History, undisturbed_history
 from tests.e2e.run import Run
 
 REPORT = pytest.StashKey[list[str]]()
@@ -42,18 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def undisturbed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> History:
     """What the scenario gives if nothing happens to the factory."""
-    shutil.rmtree(root, ignore_errors=True)
-    run = Run(root, tmp_path_factory.mktemp("undisturbed"))
-    run.factory.start()
-    try:
-        run.play(until=run.is_finished)
-        assert run.factory.terminate() == 0
-    finally:
-        run.factory.kill()
-    run.check_outputs()
-    history = history_of(run)
-    shutil.rmtree(root)
-    return history
+    return undisturbed_history(root, tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.fixture

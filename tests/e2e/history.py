@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -41,6 +43,30 @@ class History:
                 if unequal := _unequal(*pair):
                     found.append(f"{topic} of {key}, output {number}: {unequal}")
         return found + [f"{name}: {pair}" for name, pair in _unequal(self.files, other.files).items()]
+
+
+def undisturbed_history(root: Path, folder: Path, **options: Any) -> History:
+    """Play the scenario over files with a factory to which nothing happens, and leave nothing of it.
+
+    Parameters
+    ----------
+    root, folder
+        As of a run.
+    **options
+        What a run is given beside them.
+    """
+    shutil.rmtree(root, ignore_errors=True)
+    run = Run(root, folder, **options)
+    run.factory.start()
+    try:
+        run.play(until=run.is_finished)
+        assert run.factory.terminate() == 0
+    finally:
+        run.factory.kill()
+    run.check_outputs()
+    history = history_of(run)
+    shutil.rmtree(root)
+    return history
 
 
 def history_of(run: Run) -> History:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.brokers import NoidaDb
 from tests.e2e.cluster import Cluster
-from tests.e2e.history import History, history_of
+from tests.e2e.history import History, undisturbed_history
 from tests.e2e.kafka_topics import KafkaTopics
 from tests.e2e.run import Run
 from tests.e2e.test_faults import finish, play_on
@@ -32,17 +32,7 @@ Report = Callable[[str], None]
 @pytest.fixture(scope="module")
 def many_undisturbed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> History:
     """What the scenario gives with many lines, in one process, over files."""
-    shutil.rmtree(root, ignore_errors=True)
-    run = Run(root, tmp_path_factory.mktemp("many"), keys=KEYS)
-    run.factory.start()
-    try:
-        run.play(until=run.is_finished)
-        assert run.factory.terminate() == 0
-    finally:
-        run.factory.kill()
-    history = history_of(run)
-    shutil.rmtree(root)
-    return history
+    return undisturbed_history(root, tmp_path_factory.mktemp("many"), keys=KEYS)
 
 
 @contextmanager
